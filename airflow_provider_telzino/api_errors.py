@@ -1,0 +1,168 @@
+"""What an answer that is no good, or no answer at all, means to the user."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_telzino.exceptions import (
+    TelzinoBadRequestError,
+    TelzinoConfigurationError,
+    TelzinoCredentialsError,
+    TelzinoError,
+    TelzinoNotFoundError,
+    TelzinoPermissionError,
+    TelzinoRateLimitError,
+    TelzinoUnavailableError,
+    TelzinoUnreadableAnswerError,
+)
+from airflow_provider_telzino.retry import parse_retry_after
+
+if TYPE_CHECKING:
+    from airflow_provider_telzino.api import ApiAnswer, ApiRequest
+    from airflow_provider_telzino.connection import Settings
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_API_MESSAGE_CHARACTERS = 300
+MAX_RAW_MESSAGE_CHARACTERS = 1_000  # what is looked at of an error message, before it is cleaned
+
+_LONG_NUMBER = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){6,}")
+_SEVERAL_SPACES = re.compile(r"\s+")
+_HIDDEN = "[…]"
+
+
+def no_answer(
+    settings: Settings, request: ApiRequest, what: str, *, connected: bool = True, untrusted: bool = False
+) -> TelzinoError:
+    """Build the error for a request that got no whole answer.
+
+    Args:
+        settings: The connection.
+        request: What was sent.
+        what: What happened, as a sentence.
+        connected: Whether a connection was made, so that the API may have received the request.
+        untrusted: Whether the server's TLS certificate could not be verified, which no retry mends.
+    """
+    about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
+    if untrusted:
+        return TelzinoConfigurationError(
+            "The server's TLS certificate can't be verified. Behind a proxy that re-signs TLS, set the CA "
+            "bundle of the connection; else check its Host.",
+            **about,
+        )
+    hint = _maybe_placed(request) if connected else ""
+    return TelzinoUnavailableError(f"{what}{hint}", maybe_received=connected, **about)
+
+
+def _maybe_placed(request: ApiRequest) -> str:
+    if request.idempotent:
+        return ""
+    return " The call may have been placed all the same: look for it before you place it again."
+
+
+def too_large(settings: Settings, request: ApiRequest) -> TelzinoError:
+    """Build the error for a body of over ``MAX_BODY_BYTES``."""
+    return unreadable(settings, request, f"The answer is larger than {MAX_BODY_BYTES // 1024**2} MB.")
+
+
+def unreadable(settings: Settings, request: ApiRequest, message: str) -> TelzinoUnreadableAnswerError:
+    """Build the error for an answer that isn't what the API documents."""
+    return TelzinoUnreadableAnswerError(
+        f"{message} Is the Host of the connection Telzino's API?{_maybe_placed(request)}",
+        conn_id=settings.conn_id,
+        call_id=request.call_id,
+    )
+
+
+def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> TelzinoError:
+    """Build the error that a status code other than 2xx means."""
+    about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
+    status = answer.status
+    if status == 401:
+        fix = "A pasted token lives one day: paste a new one, or enter a client ID and its secret instead."
+        if settings.client_id:
+            fix = "It was just fetched, so check the OAuth audience of the connection."
+        return TelzinoCredentialsError(f"The API refused the access token (401). {fix}", **about)
+    if status == 403:
+        return TelzinoPermissionError(
+            "The credentials may not do this (403). Check in Telzino that they may use the agent.", **about
+        )
+    if status == 404:
+        what = "call at this agent" if request.call_id else "such thing"
+        return TelzinoNotFoundError(
+            f"The API knows no {what} (404). Check `agent_id`{' and `call_id`' if request.call_id else ''}, "
+            "and the Host of the connection.",
+            **about,
+        )
+    if status == 429:
+        return TelzinoRateLimitError(
+            "Too many requests (429).",
+            retry_after=parse_retry_after(answer.retry_after),
+            maybe_received=False,
+            **about,
+        )
+    if status >= 500 or status == 408:
+        return TelzinoUnavailableError(
+            f"The API answered with an error of its own ({status}).{_maybe_placed(request)}",
+            retry_after=parse_retry_after(answer.retry_after),
+            **about,
+        )
+    if 300 <= status < 400:
+        return TelzinoConfigurationError(
+            f"The answer is a redirect ({status}), which is never followed, since it would take the token "
+            "elsewhere. Check the Host of the connection.",
+            **about,
+        )
+    return TelzinoBadRequestError(
+        f"The API refused the request ({status}): {_api_message(request, answer)}", **about
+    )
+
+
+def _api_message(request: ApiRequest, answer: ApiAnswer) -> str:
+    """Find the API's own words in an error answer, without what we sent and without phone numbers."""
+    try:
+        content = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        content = None
+    message = _first_text(content)
+    if message is None:
+        return "it gave no reason."
+    for sent in sorted(_texts(request.json), key=len, reverse=True):
+        message = _without(message, sent)
+    message = _LONG_NUMBER.sub(_HIDDEN, message)
+    return _SEVERAL_SPACES.sub(" ", message).strip()[:MAX_API_MESSAGE_CHARACTERS]
+
+
+def _first_text(content: object) -> str | None:
+    """Take the first text at one of the usual places: the shape of error answers isn't documented."""
+    if isinstance(content, str):
+        return content[:MAX_RAW_MESSAGE_CHARACTERS] or None
+    if isinstance(content, list):
+        found = [text for text in map(_first_text, content[:5]) if text]
+        return "; ".join(found) or None
+    if isinstance(content, dict):
+        for key in ("message", "detail", "error_description", "error", "errors", "msg", "title"):
+            if text := _first_text(content.get(key)):
+                return text
+    return None
+
+
+def _texts(value: object) -> set[str]:
+    """Find all texts among the values that we sent: a message must not repeat them, nor a part of them."""
+    if isinstance(value, str):
+        return {value} if len(value) >= 4 else set()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return set().union(*(_texts(part) for part in value)) if isinstance(value, (list, tuple)) else set()
+
+
+def _without(message: str, sent: str) -> str:
+    """Take out of a message what was sent: a short text as a whole, a long one in parts of 10 letters."""
+    if len(sent) < 10:
+        return message.replace(sent, _HIDDEN)
+    while (match := SequenceMatcher(None, message, sent, autojunk=False).find_longest_match()).size >= 10:
+        message = message[: match.a] + _HIDDEN + message[match.a + match.size :]
+    return message

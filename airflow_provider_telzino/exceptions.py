@@ -1,0 +1,106 @@
+"""What can go wrong, by what the user must do about it.
+
+Every message says what happened, on which connection and to which call, and what to do; never a token and
+never personal data.
+"""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
+
+
+class TelzinoError(AirflowException):
+    """Any error of this provider.
+
+    Args:
+        message: What happened and what to do.
+        conn_id: The Airflow connection that was used.
+        call_id: The call that it is about, if there is one.
+    """
+
+    transient = False
+    """Whether the same request may succeed a little later."""
+
+    def __init__(self, message: str, *, conn_id: str | None = None, call_id: str | None = None) -> None:
+        super().__init__(message)
+        self.conn_id = conn_id
+        self.call_id = call_id
+
+    def __str__(self) -> str:
+        about = [f"connection {self.conn_id}"] if self.conn_id else []
+        if self.call_id:
+            about.append(f"call {self.call_id}")
+        return f"{self.args[0]} [{', '.join(about)}]" if about else str(self.args[0])
+
+
+class TelzinoConfigurationError(TelzinoError):
+    """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent."""
+
+
+class TelzinoCredentialsError(TelzinoError):
+    """The access token, or the client ID and secret, were refused (401)."""
+
+
+class TelzinoPermissionError(TelzinoError):
+    """The credentials are good, but may not do this (403)."""
+
+
+class TelzinoNotFoundError(TelzinoError):
+    """The agent, call or transcript doesn't exist (404)."""
+
+
+class TelzinoBadRequestError(TelzinoError):
+    """The API refused the request's parameters (400); the message has its own words."""
+
+
+class TelzinoTransientError(TelzinoError):
+    """The request got no good answer, but may get one later.
+
+    Args:
+        message: What happened and what to do.
+        retry_after: Seconds that the API asked to wait, or ``None``.
+        maybe_received: Whether the API may have acted on the request. After a POST, the call may exist.
+    """
+
+    transient = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        maybe_received: bool = True,
+        conn_id: str | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        super().__init__(message, conn_id=conn_id, call_id=call_id)
+        self.retry_after = retry_after
+        self.maybe_received = maybe_received
+
+
+class TelzinoRateLimitError(TelzinoTransientError):
+    """Too many requests (429)."""
+
+
+class TelzinoUnavailableError(TelzinoTransientError):
+    """No answer (timeout, reset, no connection), or a server error (5xx)."""
+
+
+class TelzinoUnreadableAnswerError(TelzinoTransientError):
+    """An answer that isn't what the API documents: cut off, not JSON, too large, or without its fields."""
+
+
+class TelzinoCallEndedBadlyError(TelzinoError, AirflowFailException):
+    """The call ended in a status of ``fail_on``. It won't change, so the task fails without retries."""
+
+
+class TelzinoTimeoutError(TelzinoError):
+    """The call had not ended when the wait's ``timeout`` was over."""
+
+
+class TelzinoSensorTimeoutError(TelzinoTimeoutError, AirflowSensorTimeout):
+    """The same in a sensor, where Airflow doesn't retry a timeout."""

@@ -1,0 +1,452 @@
+"""``TelzinoHook`` on requests, for workers, and ``TelzinoAsyncHook`` on aiohttp, for the triggerer.
+
+Both are thin: what is sent, what an answer means and when to try again is decided by ``api`` and ``retry``,
+and how it travels by ``transports``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tenacity
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
+
+from airflow_provider_telzino import api, checks
+from airflow_provider_telzino.connection import Settings
+from airflow_provider_telzino.exceptions import (
+    TelzinoConfigurationError,
+    TelzinoNotFoundError,
+    TelzinoTransientError,
+    TelzinoUnavailableError,
+)
+from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
+from airflow_provider_telzino.hooks.transports import AiohttpTransport, RequestsTransport
+from airflow_provider_telzino.models import CallStatus
+from airflow_provider_telzino.retry import RETRY_FOR, RetryRules
+
+if TYPE_CHECKING:
+    import requests
+    from typing_extensions import Self
+
+Record = dict[str, Any]
+T = TypeVar("T")
+Reader = Callable[[Settings, api.ApiRequest, api.ApiAnswer], T]
+
+DEFAULT_CONN_ID = "telzino_default"
+MAX_TRANSCRIPT_PAGES = 50  # of 100 call logs: how far a search for a transcript goes back
+CONNECTION_TEST_TIMEOUT = 20.0  # seconds a request; Airflow cuts a connection test off at 60 s
+
+
+class _TelzinoHookBase(BaseHook):
+    """What both hooks know: whose connection it is, and how an API request is checked and built."""
+
+    conn_name_attr = "telzino_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = CONN_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, telzino_conn_id: str = DEFAULT_CONN_ID, agent_id: str | None = None) -> None:
+        super().__init__()
+        self.telzino_conn_id = telzino_conn_id
+        self.agent_id = agent_id
+        self._tokens = api.TokenCache()
+
+    def _build(
+        self, settings: Settings, agent_id: str | None, build: Callable[..., api.ApiRequest], *args: Any
+    ) -> api.ApiRequest:
+        with self._naming_the_connection():
+            return build(agent_id or self.agent_id or settings.agent_id, *args)
+
+    @contextlib.contextmanager
+    def _naming_the_connection(self) -> Iterator[None]:
+        try:
+            yield
+        except TelzinoConfigurationError as error:
+            error.conn_id = self.telzino_conn_id
+            raise
+
+    def _rules(self, idempotent: bool, retry_for: float) -> RetryRules:
+        return RetryRules(idempotent=idempotent, retry_for=retry_for, log=self.log)
+
+    def _transcript_id(self, transcript_id: object) -> str:
+        fix = "Take it from the record of a completed call."
+        with self._naming_the_connection():
+            return checks.checked_uuid("transcript_id", transcript_id, fix)
+
+    def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
+        return TelzinoNotFoundError(
+            f"Transcript {transcript_id} is not among the agent's newest {MAX_TRANSCRIPT_PAGES} pages of call "
+            "logs. Check that it is the `transcript_id` of a call of this agent; it may take a moment to appear "
+            "after the call.",
+            conn_id=self.telzino_conn_id,
+        )
+
+
+class TelzinoHook(_TelzinoHookBase):
+    """Talk to Telzino's API from a worker, with requests.
+
+    One keep-alive session a hook, made at the first request; threads may share it. Every request has a
+    timeout, verifies TLS, follows no redirect and reads at most 10 MB. A GET is tried again for a minute
+    after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call, so it is tried
+    again only when the API can't have acted on it.
+
+    Args:
+        telzino_conn_id: The Airflow connection, of type ``telzino``.
+        agent_id: The agent (UUID) for all methods; by default the connection's.
+
+    All methods raise :class:`~airflow_provider_telzino.exceptions.TelzinoError`: its subclasses tell what the
+    user can do.
+    """
+
+    def __init__(self, telzino_conn_id: str = DEFAULT_CONN_ID, agent_id: str | None = None) -> None:
+        super().__init__(telzino_conn_id, agent_id)
+        self._token_lock = threading.Lock()
+        self._transport_lock = threading.Lock()
+        self._transport: RequestsTransport | None = None
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The checked connection."""
+        return Settings.from_connection(self.get_connection(self.telzino_conn_id), self.telzino_conn_id)
+
+    def get_conn(self) -> requests.Session:
+        """Return the authenticated session, for a request that this hook has no method for.
+
+        It sends the access token to the connection's host and nowhere else. Timeouts are the caller's.
+        """
+        return self._open().session
+
+    def close(self) -> None:
+        """Close the session's connections. The hook may be used again."""
+        with self._transport_lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def get_call(self, call_id: str, agent_id: str | None = None, *, retry_for: float = RETRY_FOR) -> Record:
+        """Get a call's record: ``GET /v1/agents/{agentId}/outbound-calls/{callId}``.
+
+        Args:
+            call_id: The call (UUID), or a record that has an ``id``.
+            agent_id: The agent that made it; by default the hook's.
+            retry_for: Seconds for which failures are retried; 0 is a single try.
+
+        Returns:
+            The record, exactly as the API gives it.
+        """
+        request = self._build(self.settings, agent_id, api.get_call_request, call_id)
+        return self._run(request, api.read_record, retry_for)
+
+    def list_calls(
+        self, status: str | CallStatus | None = None, agent_id: str | None = None
+    ) -> Iterator[Record]:
+        """Go through all of an agent's calls, newest first: ``GET /v1/agents/{agentId}/outbound-calls``.
+
+        Pages are fetched as they are needed. Their items may lack fields that :meth:`get_call` gives.
+
+        Args:
+            status: Only calls in this status.
+            agent_id: The agent; by default the hook's.
+        """
+        return self._items(self._build(self.settings, agent_id, api.list_calls_request, status))
+
+    def place_call(
+        self,
+        to_number: str,
+        call_context: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
+        agent_id: str | None = None,
+    ) -> Record:
+        """Place a call, which **rings a person**: ``POST /v1/agents/{agentId}/outbound-calls``.
+
+        Args:
+            to_number: The phone number, E.164.
+            call_context: Text appended to the agent's system prompt; at most 4,000 characters.
+            metadata: JSON object of at most 16 KB, echoed in the record as ``request_metadata``.
+            callback_url: ``https://`` URL that Telzino POSTs the result to.
+            agent_id: The agent that calls; by default the hook's.
+
+        Returns:
+            The API's answer: ``id``, ``status``, ``room_name``, ``created_at``.
+
+        Raises:
+            TelzinoTransientError: If its ``maybe_received`` is set, the call may have been placed: look for
+                it before you place it again.
+        """
+        what = (to_number, call_context, metadata, callback_url)
+        request = self._build(self.settings, agent_id, api.place_call_request, *what)
+        return self._run(request, api.read_record, RETRY_FOR)
+
+    def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
+        """Find a call log by its id: ``GET /v1/agents/{agentId}/call-logs``, page by page.
+
+        Args:
+            transcript_id: The record's ``transcript_id`` (UUID).
+            agent_id: The agent; by default the hook's.
+
+        Returns:
+            The call log, exactly as the API gives it.
+
+        Raises:
+            TelzinoNotFoundError: It is not among the newest 5,000.
+        """
+        wanted = self._transcript_id(transcript_id)
+        request = self._build(self.settings, agent_id, api.list_logs_request)
+        for log in self._items(request, max_pages=MAX_TRANSCRIPT_PAGES):
+            if log["id"].lower() == wanted:
+                return log
+        raise self._no_such_transcript(wanted)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check host and credentials with one cheap read, for Airflow's *Test* button. Never dials.
+
+        Returns:
+            Whether it works, and a sentence for the user.
+        """
+        try:
+            settings = self.settings
+            if settings.agent_id or self.agent_id:
+                request = self._build(settings, None, api.get_agent_request)
+                found = "The default agent exists."
+            else:
+                request, found = api.list_agents_request(), "No default agent is set."
+            self._attempt(request, api.read_answer, min(settings.timeout, CONNECTION_TEST_TIMEOUT))
+        except AirflowException as error:
+            return False, str(error)
+        finally:
+            self.close()
+        return True, f"Telzino accepts the credentials. {found}"
+
+    def _items(self, request: api.ApiRequest | None, max_pages: int | None = None) -> Iterator[Record]:
+        pages = api.Pages(max_pages)
+        while request is not None and pages.wanted():
+            items, request = self._run(request, api.read_page, RETRY_FOR)
+            yield from pages.new(items)
+
+    def _run(self, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
+        rules = self._rules(request.idempotent, retry_for)
+        started = time.monotonic()
+
+        def attempt() -> T:
+            timeout = rules.request_time(started, time.monotonic(), self.settings.timeout)
+            return self._attempt(request, read, timeout)
+
+        return tenacity.Retrying(**rules.arguments())(attempt)
+
+    def _attempt(self, request: api.ApiRequest, read: Reader[T], timeout: float) -> T:
+        """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
+        token = self._token(timeout)
+        answer = self._open().send(request, token, timeout)
+        if answer.status == 401 and self.settings.client_id:
+            answer = self._open().send(request, self._token(timeout, refused=token), timeout)
+        return read(self.settings, request, answer)
+
+    def _token(self, timeout: float, refused: str | None = None) -> str:
+        """Return the access token; of several threads that need a new one, the first fetches it."""
+        settings = self.settings
+        if not settings.client_id:
+            return settings.secret
+        with self._token_lock:
+            token = self._tokens.usable(refused)
+            if token is None:
+                request = api.token_request(settings)
+                with _before_the_request():
+                    answer = self._open().send(request, None, timeout)
+                    token, lifetime = api.read_token(settings, request, answer)
+                mask_secret(token)
+                self._tokens.keep(token, lifetime)
+            return token
+
+    def _open(self) -> RequestsTransport:
+        settings = self.settings
+        with self._transport_lock:
+            if self._transport is None:
+                self._transport = RequestsTransport(settings, lambda: self._token(settings.timeout))
+            return self._transport
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Build the form's extra fields for Airflow 2.11 to 3.1; later ones read the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        return {
+            name: StringField(each["label"], widget=BS3TextFieldWidget(), description=each["description"])
+            for name, each in CONN_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Label and hide the form's fields on Airflow 2.11 to 3.1; later ones read the provider info."""
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+
+class TelzinoAsyncHook(_TelzinoHookBase):
+    """Talk to Telzino's API from an event loop, with aiohttp: :class:`TelzinoHook`'s methods as coroutines.
+
+    One keep-alive session a hook, made at the first request. A hook belongs to the loop that first used it.
+    Use it as an asynchronous context manager, or ``await`` :meth:`close`.
+
+    Args:
+        telzino_conn_id: The Airflow connection, of type ``telzino``.
+        agent_id: The agent (UUID) for all methods; by default the connection's.
+    """
+
+    def __init__(self, telzino_conn_id: str = DEFAULT_CONN_ID, agent_id: str | None = None) -> None:
+        super().__init__(telzino_conn_id, agent_id)
+        self._settings: Settings | None = None
+        self._settings_lock = asyncio.Lock()
+        self._token_lock = asyncio.Lock()
+        self._transport_lock = asyncio.Lock()
+        self._transport: AiohttpTransport | None = None
+
+    async def close(self) -> None:
+        """Close the session's connections. The hook may be used again."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def get_call(
+        self, call_id: str, agent_id: str | None = None, *, retry_for: float = RETRY_FOR
+    ) -> Record:
+        """Get a call's record; see :meth:`TelzinoHook.get_call`."""
+        started = time.monotonic()
+        request = self._build(await self._load(retry_for), agent_id, api.get_call_request, call_id)
+        # What the connection took is gone, but there is always one try.
+        time_left = max(0.0, retry_for - (time.monotonic() - started))
+        return await self._run(request, api.read_record, time_left)
+
+    async def list_calls(
+        self, status: str | CallStatus | None = None, agent_id: str | None = None
+    ) -> AsyncIterator[Record]:
+        """Go through all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
+        request = self._build(await self._load(), agent_id, api.list_calls_request, status)
+        async for record in self._items(request):
+            yield record
+
+    async def place_call(
+        self,
+        to_number: str,
+        call_context: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
+        agent_id: str | None = None,
+    ) -> Record:
+        """Place a call, which **rings a person**; see :meth:`TelzinoHook.place_call`."""
+        what = (to_number, call_context, metadata, callback_url)
+        request = self._build(await self._load(), agent_id, api.place_call_request, *what)
+        return await self._run(request, api.read_record, RETRY_FOR)
+
+    async def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
+        """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""
+        wanted = self._transcript_id(transcript_id)
+        request = self._build(await self._load(), agent_id, api.list_logs_request)
+        async for log in self._items(request, max_pages=MAX_TRANSCRIPT_PAGES):
+            if log["id"].lower() == wanted:
+                return log
+        raise self._no_such_transcript(wanted)
+
+    async def _items(
+        self, request: api.ApiRequest | None, max_pages: int | None = None
+    ) -> AsyncIterator[Record]:
+        pages = api.Pages(max_pages)
+        while request is not None and pages.wanted():
+            items, request = await self._run(request, api.read_page, RETRY_FOR)
+            for item in pages.new(items):
+                yield item
+
+    async def _run(self, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
+        rules = self._rules(request.idempotent, retry_for)
+        settings = await self._load()
+        started = time.monotonic()
+
+        async def attempt() -> T:
+            timeout = rules.request_time(started, time.monotonic(), settings.timeout)
+            token = await self._token(settings, timeout)
+            answer = await (await self._open(settings)).send(request, token, timeout)
+            if answer.status == 401 and settings.client_id:
+                token = await self._token(settings, timeout, refused=token)
+                answer = await (await self._open(settings)).send(request, token, timeout)
+            return read(settings, request, answer)
+
+        return await tenacity.AsyncRetrying(**rules.arguments())(attempt)
+
+    async def _token(self, settings: Settings, timeout: float, refused: str | None = None) -> str:
+        """Return the access token; of several coroutines that need a new one, the first fetches it."""
+        if not settings.client_id:
+            return settings.secret
+        async with self._token_lock:
+            token = self._tokens.usable(refused)
+            if token is None:
+                request = api.token_request(settings)
+                with _before_the_request():
+                    answer = await (await self._open(settings)).send(request, None, timeout)
+                    token, lifetime = api.read_token(settings, request, answer)
+                # It also tells Airflow's supervisor, and may wait for it: not in the loop.
+                await asyncio.to_thread(mask_secret, token)
+                self._tokens.keep(token, lifetime)
+            return token
+
+    async def _open(self, settings: Settings) -> AiohttpTransport:
+        async with self._transport_lock:
+            if self._transport is None:
+                self._transport = await AiohttpTransport.open(settings)
+            return self._transport
+
+    async def _load(self, retry_for: float = RETRY_FOR) -> Settings:
+        """Ask Airflow for the connection, once. An outage of Airflow's own API is waited out as any other."""
+        async with self._settings_lock:
+            if self._settings is not None:
+                return self._settings
+            rules = self._rules(True, retry_for)
+            settings: Settings = await tenacity.AsyncRetrying(**rules.arguments())(self._ask_airflow)
+            self._settings = settings
+            return settings
+
+    async def _ask_airflow(self) -> Settings:
+        from airflow.providers.common.compat.connection import get_async_connection
+
+        try:
+            connection = await get_async_connection(self.telzino_conn_id, hook=self)
+        except AirflowNotFoundException:
+            raise
+        except Exception as error:  # what Airflow raises when its API or database is away differs by version
+            raise TelzinoUnavailableError(
+                f"Airflow could not give the connection ({type(error).__name__}).",
+                conn_id=self.telzino_conn_id,
+            ) from error
+        return Settings.from_connection(connection, self.telzino_conn_id)
+
+
+@contextlib.contextmanager
+def _before_the_request() -> Iterator[None]:
+    """While the token is fetched, the request that needs it has not been sent: it is safe to retry."""
+    try:
+        yield
+    except TelzinoTransientError as error:
+        error.maybe_received = False
+        raise

@@ -1,0 +1,213 @@
+"""How a request travels: with requests on a worker, with aiohttp in an event loop.
+
+A transport knows no rules of the API. It sends one ``ApiRequest`` within a time limit, follows no redirect,
+reads a bounded body, and says in ``no_answer``'s terms what went wrong. Neither library is imported before
+the first request: tasks that send nothing don't pay for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from airflow_provider_telzino import api, api_errors
+from airflow_provider_telzino.connection import Settings, is_loopback
+
+if TYPE_CHECKING:
+    import requests
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class RequestsTransport:
+    """One keep-alive ``requests.Session``.
+
+    Args:
+        settings: The connection.
+        get_token: Returns the access token, for requests that a user sends over the session.
+    """
+
+    def __init__(self, settings: Settings, get_token: Callable[[], str]) -> None:
+        import requests
+
+        self.settings = settings
+        self.get_token = get_token
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = api.USER_AGENT
+        self.session.verify = settings.ca_bundle or True
+        self.session.auth = self._authorize
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session.trust_env = not _is_local(settings)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.session.close()
+
+    def send(self, request: api.ApiRequest, token: str | None, timeout: float) -> api.ApiAnswer:
+        """Send a request and read its answer, whatever its status code.
+
+        Raises:
+            TelzinoError: There was no whole answer within ``timeout`` seconds.
+        """
+        import requests
+
+        give_up_at = time.monotonic() + timeout
+        try:
+            with self.session.request(
+                request.method,
+                f"{self.settings.base_url}{request.path}",
+                params=request.params,
+                json=request.json,
+                headers={"Authorization": f"Bearer {token}"} if token else None,
+                auth=lambda prepared: prepared,  # else requests puts credentials from ~/.netrc in its place
+                timeout=timeout,
+                verify=self.settings.ca_bundle,  # None is the session's, so the environment's
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    body += chunk
+                    if len(body) > api_errors.MAX_BODY_BYTES:
+                        raise api_errors.too_large(self.settings, request)
+                    if time.monotonic() > give_up_at:
+                        raise requests.exceptions.ReadTimeout
+                return api.ApiAnswer(response.status_code, bytes(body), response.headers.get("Retry-After"))
+        except requests.exceptions.RequestException as error:
+            causes = list(_causes(error))
+            timed_out = isinstance(error, requests.exceptions.Timeout)
+            raise api_errors.no_answer(
+                self.settings,
+                request,
+                _timed_out(timeout) if timed_out else _broken(causes),
+                connected=not any(map(_is_failure_to_connect, causes)),
+                untrusted=_is_untrusted(causes),
+            ) from error
+
+    def _authorize(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        # The token goes to the connection's host and nowhere else.
+        if (prepared.url or "").startswith(f"{self.settings.base_url}/"):
+            prepared.headers["Authorization"] = f"Bearer {self.get_token()}"
+        return prepared
+
+
+class AiohttpTransport:
+    """One keep-alive ``aiohttp.ClientSession``, in the loop that made it.
+
+    Args:
+        settings: The connection.
+        context: TLS settings; see :func:`ssl_context`.
+    """
+
+    def __init__(self, settings: Settings, context: ssl.SSLContext) -> None:
+        import aiohttp
+
+        self.settings = settings
+        # Not `trust_env`: aiohttp would also read ~/.netrc, at every request.
+        self.proxy = _proxy(settings)
+        self.session = aiohttp.ClientSession(
+            headers={"User-Agent": api.USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(ssl=context),
+        )
+
+    @classmethod
+    async def open(cls, settings: Settings) -> AiohttpTransport:
+        """Make a transport in the running loop. Reading CA certificates takes a while, so a thread does."""
+        return cls(settings, await asyncio.to_thread(_ssl_context, settings))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.session.close()
+
+    async def send(self, request: api.ApiRequest, token: str | None, timeout: float) -> api.ApiAnswer:
+        """Send a request and read its answer, whatever its status code.
+
+        Raises:
+            TelzinoError: There was no whole answer within ``timeout`` seconds.
+        """
+        import aiohttp
+
+        try:
+            async with self.session.request(
+                request.method,
+                f"{self.settings.base_url}{request.path}",
+                params=request.params,
+                json=request.json,
+                headers={"Authorization": f"Bearer {token}"} if token else None,
+                timeout=aiohttp.ClientTimeout(total=timeout),
+                proxy=self.proxy,
+                allow_redirects=False,
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                    body += chunk
+                    if len(body) > api_errors.MAX_BODY_BYTES:
+                        raise api_errors.too_large(self.settings, request)
+                return api.ApiAnswer(response.status, bytes(body), response.headers.get("Retry-After"))
+        except asyncio.TimeoutError as error:
+            raise api_errors.no_answer(self.settings, request, _timed_out(timeout)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            causes = list(_causes(error))
+            raise api_errors.no_answer(
+                self.settings,
+                request,
+                _broken(causes),
+                connected=not isinstance(error, aiohttp.ClientConnectorError),
+                untrusted=_is_untrusted(causes),
+            ) from error
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    path = settings.ca_bundle
+    is_folder = path is not None and os.path.isdir(path)
+    return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+
+
+def _is_local(settings: Settings) -> bool:
+    """Tell a sandbox on this machine: it is behind no proxy, and its plain http:// must not leave here."""
+    return is_loopback(urlsplit(settings.base_url).hostname or "")
+
+
+def _proxy(settings: Settings) -> str | None:
+    url = urlsplit(settings.base_url)
+    if _is_local(settings) or proxy_bypass(url.hostname or ""):
+        return None
+    return getproxies().get(url.scheme)
+
+
+def _timed_out(timeout: float) -> str:
+    return f"There was no answer within {timeout:.3g} s."
+
+
+def _broken(causes: list[BaseException]) -> str:
+    """Name the innermost cause: outer ones only wrap it. Messages stay out, they may hold URLs of proxies."""
+    return f"The connection failed ({type(causes[-1]).__name__})."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Unwrap an error: libraries keep the inner one as an argument, as ``reason`` or as the cause."""
+    seen: list[BaseException] = []
+    found: object = error
+    while isinstance(found, BaseException) and found not in seen:
+        seen.append(found)
+        yield found
+        inner = [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
+        found = next((each for each in inner if isinstance(each, BaseException)), None)
+
+
+def _is_failure_to_connect(error: BaseException) -> bool:
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    return isinstance(error, (ConnectTimeoutError, NewConnectionError))
+
+
+def _is_untrusted(causes: list[BaseException]) -> bool:
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in causes)
