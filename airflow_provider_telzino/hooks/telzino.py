@@ -86,9 +86,9 @@ class _TelzinoHookBase(BaseHook):
 
     def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
         return TelzinoNotFoundError(
-            f"Transcript {transcript_id} is not among the agent's newest {MAX_TRANSCRIPT_PAGES} pages of call "
-            "logs. Check that it is the `transcript_id` of a call of this agent; it may take a moment to appear "
-            "after the call.",
+            f"Transcript {transcript_id} is not among the agent's newest {MAX_TRANSCRIPT_PAGES} pages of "
+            "call logs. Check that it is the `transcript_id` of a call of this agent; it may take a moment "
+            "to appear after the call.",
             conn_id=self.telzino_conn_id,
         )
 
@@ -98,8 +98,8 @@ class TelzinoHook(_TelzinoHookBase):
 
     One keep-alive session a hook, made at the first request; threads may share it. Every request has a
     timeout, verifies TLS, follows no redirect and reads at most 10 MB. A GET is tried again for a minute
-    after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call, so it is tried
-    again only when the API can't have acted on it.
+    after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call, so it is
+    tried again only when the API can't have acted on it.
 
     Args:
         telzino_conn_id: The Airflow connection, of type ``telzino``.

@@ -1,0 +1,285 @@
+"""What sensor and operators share: a wait for one call that ends the task as its outcome says."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+
+from airflow_provider_telzino.checks import checked_call_id
+from airflow_provider_telzino.exceptions import (
+    TelzinoCallEndedBadlyError,
+    TelzinoConfigurationError,
+    TelzinoError,
+    TelzinoNotFoundError,
+    TelzinoTimeoutError,
+    TelzinoTransientError,
+    TelzinoUnavailableError,
+)
+from airflow_provider_telzino.retry import RETRY_FOR
+from airflow_provider_telzino.waiting import OutcomePolicy, Wait
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+    from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
+else:
+    # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
+    BaseOperator = object
+
+RETURN_VALUE = "return_value"  # the XCom key that downstream tasks read by default
+OUTCOMES = ("ended", "timeout", "refused")  # of a CallEvent
+TRIGGER_FAILED = "__fail__"  # the method name by which Airflow resumes a task whose trigger said nothing
+TRIGGER_TIMEOUT = "Trigger timeout"  # and the reason it gives when the trigger didn't fire in time
+DEFERRAL_MARGIN = 60.0  # seconds that the trigger's own deadline has over Airflow's
+
+
+class CallWaiter(BaseOperator):
+    """Waits for a call, on a worker or by deferral, and ends the task as the outcome says.
+
+    Sensor and operators mix it in: they say which call, and this does the rest.
+    """
+
+    template_fields: Sequence[str] = ("call_id", "agent_id", "telzino_conn_id")
+
+    call_id: Any
+    agent_id: str | None
+    telzino_conn_id: str
+    soft_fail: bool
+    policy: OutcomePolicy
+    timeout_error: type[TelzinoTimeoutError] = TelzinoTimeoutError
+
+    @property
+    def wait_interval(self) -> float:
+        """Seconds between two looks."""
+        raise NotImplementedError
+
+    @property
+    def wait_timeout(self) -> float:
+        """Seconds until the wait gives up."""
+        raise NotImplementedError
+
+    # --- What a task does at its start ---
+
+    def look_then_defer(self, context: Context) -> Any:
+        """Look once; unless the call has ended, hand the wait to the triggerer."""
+        with self._softly(), self.hook() as hook:
+            wait = self.new_wait()
+            record = self.try_look(hook, wait)
+            if record is None or not wait.saw(record):
+                self._defer(wait)
+        return self.finish(context, record)
+
+    def wait_here(self, context: Context) -> Any:
+        """Wait on this worker until the call has ended."""
+        with self._softly(), self.hook() as hook:
+            wait = self.new_wait()
+            while True:
+                try:
+                    record = hook.get_call(wait.call_id, retry_for=wait.time_left())
+                except TelzinoTransientError as error:
+                    raise self.timed_out(wait) from error
+                if wait.saw(record):
+                    break
+                if wait.time_left() <= 0:
+                    raise self.timed_out(wait)
+                time.sleep(wait.pause())
+        return self.finish(context, record)
+
+    # --- What a task does when its trigger has fired ---
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, deadline: float | None = None
+    ) -> Any:
+        """Go on after the deferral: get the final record, and end the task as the outcome says.
+
+        Args:
+            context: Airflow's context.
+            event: The trigger's ``CallEvent``.
+            deadline: When the wait gives up, in seconds since the epoch.
+        """
+        with self._softly(), self.hook() as hook:
+            wait = self.new_wait(deadline)
+            outcome = self._take_in(wait, event)
+            if outcome == "refused":
+                # If the worker is refused, too, this raises the error in its own words.
+                record = self.try_look(hook, wait, not_found_is_final=True)
+            else:
+                record = self.try_look(hook, wait, retry_for=RETRY_FOR if outcome == "ended" else 0)
+            if record is None or not wait.saw(record):
+                self._wait_on(wait, outcome, event)
+        return self.finish(context, record)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume as Airflow does, but look at the call first when the trigger could not say how it stands."""
+        with self._softly():
+            if next_method != TRIGGER_FAILED:
+                return super().resume_execution(next_method, next_kwargs, context)
+            with self.hook() as hook:
+                wait = self.new_wait(deadline=time.time())
+                record = self.try_look(hook, wait)
+            if record is None or not wait.saw(record):
+                if (next_kwargs or {}).get("error") == TRIGGER_TIMEOUT:
+                    raise self.timed_out(wait)
+                return super().resume_execution(next_method, next_kwargs, context)
+        return self.finish(context, record)
+
+    # --- The pieces ---
+
+    def hook(self) -> TelzinoHook:
+        """Make the hook for this task's connection and agent."""
+        from airflow_provider_telzino.hooks.telzino import TelzinoHook
+
+        return TelzinoHook(self.telzino_conn_id, self._agent_id())
+
+    def new_wait(self, deadline: float | None = None) -> Wait:
+        """Begin a wait for the call of this task, until a deadline or for the task's whole timeout."""
+        try:
+            call_id = checked_call_id(self.call_id)
+        except TelzinoConfigurationError as error:
+            error.conn_id = self.telzino_conn_id
+            raise
+        return Wait(
+            call_id,
+            deadline=time.time() + self.wait_timeout if deadline is None else deadline,
+            poll_interval=self.wait_interval,
+            log=self.log,
+        )
+
+    def try_look(
+        self, hook: TelzinoHook, wait: Wait, *, retry_for: float = 0, not_found_is_final: bool = False
+    ) -> Record | None:
+        """Look at the call; ``None`` if that can't be done now, but may be later."""
+        try:
+            return hook.get_call(wait.call_id, retry_for=retry_for)
+        except TelzinoNotFoundError as error:
+            if not_found_is_final:
+                raise
+            self.log.warning("%s", error)
+        except TelzinoTransientError as error:
+            self.log.warning("%s", error)
+        return None
+
+    def finish(self, context: Context, record: Record) -> dict[str, Any]:
+        """End the task as the call's outcome says.
+
+        Returns:
+            The record, or its ``record_fields``, for XCom.
+
+        Raises:
+            TelzinoCallEndedBadlyError: The status is in ``fail_on``. The record has been pushed.
+            AirflowSkipException: The status is in ``skip_on``. The record has been pushed.
+        """
+        status, pushed = record["status"], self.policy.cut(record)
+        if missing := sorted(set(self.policy.record_fields or ()).difference(pushed)):
+            self.log.warning("The record has no field %s: it is not pushed.", ", ".join(missing))
+        if status not in self.policy.fail_on | self.policy.skip_on:
+            return pushed
+        self._push(context, pushed)
+        if status in self.policy.skip_on:
+            raise AirflowSkipException(f"Call {record['id']} ended with {status}, which is in `skip_on`.")
+        with self._softly():
+            raise TelzinoCallEndedBadlyError(
+                f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`. "
+                "Its record is in XCom.",
+                conn_id=self.telzino_conn_id,
+                call_id=record["id"],
+            )
+
+    def timed_out(self, wait: Wait) -> TelzinoTimeoutError:
+        """Build the error for a wait whose time is over."""
+        return self.timeout_error(
+            f"The call had not ended when the timeout of {self.wait_timeout:g} s was over; "
+            f"{wait.last_seen()}. The call itself may still go on.",
+            conn_id=self.telzino_conn_id,
+            call_id=wait.call_id,
+        )
+
+    def _take_in(self, wait: Wait, event: Mapping[str, Any] | None) -> str:
+        """Check a trigger's event, and go on from what it saw. Returns its outcome."""
+        outcome = event.get("outcome") if isinstance(event, Mapping) else None
+        if event is None or outcome not in OUTCOMES or event.get("call_id") != wait.call_id:
+            raise TelzinoError(
+                "The trigger's event is unknown, or about another call. Do triggerer and workers run the "
+                "same version of the provider?",
+                conn_id=self.telzino_conn_id,
+                call_id=wait.call_id,
+            )
+        wait.status, wait.since = event.get("status"), float(event.get("status_since") or wait.since)
+        return str(outcome)
+
+    def _wait_on(self, wait: Wait, outcome: str, event: Mapping[str, Any] | None) -> NoReturn:
+        """Decide what follows when the trigger is done, but the final record isn't here."""
+        about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": wait.call_id}
+        if outcome == "refused":
+            raise TelzinoError(
+                f"The triggerer could not wait for the call ({(event or {}).get('error')}), but this worker "
+                "was not refused. The triggerer's log lines above have the reason; does it know the same "
+                "connection?",
+                **about,
+            )
+        if outcome == "ended" and wait.time_left() <= 0:
+            raise TelzinoUnavailableError(
+                f"The call ended with {wait.status}, but its record can't be had now. Clear the task, or let "
+                "it retry, to get it.",
+                **about,
+            )
+        if outcome == "timeout" or wait.time_left() <= 0:
+            raise self.timed_out(wait)
+        # An outage delays the outcome, nothing more.
+        self._defer(wait)
+
+    def _defer(self, wait: Wait) -> NoReturn:
+        from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+
+        longest = wait.time_left() + wait.poll_interval + DEFERRAL_MARGIN
+        self.defer(
+            trigger=TelzinoCallTrigger(
+                call_id=wait.call_id,
+                deadline=wait.deadline,
+                agent_id=self._agent_id(),
+                telzino_conn_id=self.telzino_conn_id,
+                poll_interval=wait.poll_interval,
+                status=wait.status,
+                status_since=wait.since,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": wait.deadline},
+            timeout=timedelta(seconds=longest),
+        )
+        raise AssertionError("unreachable: defer() raises")  # it isn't typed so on every Airflow
+
+    def _agent_id(self) -> str | None:
+        if self.agent_id or not isinstance(self.call_id, Mapping):
+            return self.agent_id
+        return self.call_id.get("agent_id")
+
+    def _push(self, context: Context, record: dict[str, Any]) -> None:
+        """Push as Airflow does with what a task returns, for a task that won't return."""
+        if not self.do_xcom_push:
+            return
+        if self.multiple_outputs:
+            for name, value in record.items():
+                context["ti"].xcom_push(key=name, value=value)
+        context["ti"].xcom_push(key=RETURN_VALUE, value=record)
+
+    @contextlib.contextmanager
+    def _softly(self) -> Iterator[None]:
+        """Make a skip of any error if the user wants that: Airflow itself does so in some modes only."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if self.soft_fail or getattr(self, "never_fail", False):
+                raise AirflowSkipException(f"Skipped instead of failed (soft_fail): {error}") from error
+            raise
+
+
+def _sip_code(record: Mapping[str, Any]) -> str:
+    code = record.get("sip_status_code")
+    return f" (SIP {code})" if isinstance(code, int) else ""
