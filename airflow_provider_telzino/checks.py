@@ -96,7 +96,9 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
         raise TelzinoConfigurationError("`metadata` should be a mapping with text keys (a JSON object).")
     try:
-        size = len(json.dumps(dict(metadata), allow_nan=False).encode())
+        # Compact UTF-8: the smallest that JSON gets, so that nothing is refused which the API may take.
+        compact = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(compact.encode())
     except (TypeError, ValueError, RecursionError):
         raise TelzinoConfigurationError(
             "`metadata` holds a value that JSON doesn't have (such as a date, a set or NaN). "

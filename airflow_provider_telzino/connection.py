@@ -138,8 +138,13 @@ class _FieldChecks:
         return seconds
 
     def ca_bundle(self, path: str | None) -> str | None:
+        # requests would heed these by itself, but aiohttp wouldn't: worker and triggerer must agree.
+        path = path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
         if path is not None and not os.path.exists(path):
-            raise self.error("Extra `ca_bundle` names a file that doesn't exist on this machine.")
+            raise self.error(
+                "Extra `ca_bundle`, or else REQUESTS_CA_BUNDLE of the environment, names a file that doesn't "
+                "exist on this machine."
+            )
         return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -128,6 +129,7 @@ class Call:
         return exact
 
 
+_DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:")
 _FIELD_NAMES = frozenset(each.name for each in fields(Call)) - {"extra"}
 
 
@@ -135,7 +137,8 @@ def _time(name: str, value: object) -> pendulum.DateTime | None:
     if value is None:
         return None
     parsed: object = None
-    if isinstance(value, str):
+    # pendulum also reads "12:30", "now" and durations: a time of the API has a date.
+    if isinstance(value, str) and _DATE_AND_TIME.match(value):
         try:
             parsed = pendulum.parse(value)
         except (ValueError, OverflowError):

@@ -127,13 +127,12 @@ class OutcomePolicy:
         return {name: record[name] for name in self.record_fields if name in record}
 
 
-def seconds(argument: str, value: float | timedelta, *, positive: bool = False) -> float:
+def seconds(argument: str, value: float | timedelta) -> float:
     """Check a duration, in seconds or as a ``timedelta``, and return it in seconds."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     good = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < float("inf")
-    if not good or (positive and number == 0):
-        least = "more than 0" if positive else "at least 0"
-        raise TelzinoConfigurationError(f"`{argument}` should be seconds ({least}) or a timedelta.")
+    if not good:
+        raise TelzinoConfigurationError(f"`{argument}` should be seconds (at least 0) or a timedelta.")
     return float(number)
 
 
