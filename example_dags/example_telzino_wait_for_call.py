@@ -47,7 +47,7 @@ def example_telzino_wait_for_call() -> None:
             return "read_summary"
         return "call_again_later"
 
-    @task
+    @task(show_return_value_in_logs=False)  # a summary is personal data: not for logs
     def read_summary(record: dict[str, Any]) -> dict[str, Any]:
         """Take from the record what is of use later on."""
         call = Call.from_record(record)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -20,6 +23,17 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/air
 for _name in list(os.environ):
     if _name.startswith("AIRFLOW_CONN_") or _name.endswith("_CA_BUNDLE") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+
+from airflow_provider_telzino import retry  # noqa: E402  # after the environment is set
+from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook  # noqa: E402
+from airflow_provider_telzino.sandbox import (  # noqa: E402
+    ACCESS_TOKEN,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Sandbox,
+)
+from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
+from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
 
 AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 CALL_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
@@ -46,3 +60,63 @@ def seed_record() -> dict[str, Any]:
         "ended_at": "2026-06-11T12:54:15.354244+00:00",
         "duration": 251,
     }
+
+
+class ConnectionSetter(Protocol):
+    """Sets the Airflow connection ``telzino_default``."""
+
+    def __call__(
+        self,
+        target: Sandbox | str,
+        *,
+        oauth: bool = False,
+        extra: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Point it to a sandbox or address, with the fixed token or with client credentials."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A local Telzino whose clock stands still until a test moves it."""
+    with Sandbox(clock="manual") as running:
+        yield running
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> ConnectionSetter:
+    """Set the connection, the way that users set one without a database: by environment."""
+
+    def set_connection(
+        target: Sandbox | str, *, oauth: bool = False, extra: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
+        host = target if isinstance(target, str) else target.url
+        credentials = {"login": CLIENT_ID, "password": CLIENT_SECRET} if oauth else {"password": ACCESS_TOKEN}
+        connection = {"conn_type": "telzino", "host": host} | credentials | fields
+        connection["extra"] = {"agent_id": AGENT_ID} | (extra or {})
+        monkeypatch.setenv("AIRFLOW_CONN_TELZINO_DEFAULT", json.dumps(connection))
+
+    return set_connection
+
+
+@pytest.fixture
+def connected(sandbox: Sandbox, connect: ConnectionSetter) -> None:
+    """Point the connection to the sandbox."""
+    connect(sandbox)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back off by milliseconds instead of seconds."""
+    monkeypatch.setattr(retry, "BACKOFF_BASE", 0.005)
+    monkeypatch.setattr(retry, "BACKOFF_CAP", 0.05)
+
+
+@pytest.fixture
+def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What tasks, hooks and triggers log. Each Airflow leads that elsewhere; here it goes to pytest."""
+    plain = logging.getLogger("telzino-tests")
+    for logging_class in (TelzinoHook, TelzinoAsyncHook, TelzinoCallSensor, TelzinoCallTrigger):
+        monkeypatch.setattr(logging_class, "log", plain)
+    caplog.set_level("DEBUG")
+    return caplog

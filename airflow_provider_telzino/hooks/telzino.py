@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -19,7 +20,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
     BaseHook,
-    mask_secret,
 )
 
 from airflow_provider_telzino import api, checks
@@ -271,7 +271,7 @@ class TelzinoHook(_TelzinoHookBase):
                 with _before_the_request():
                     answer = self._open().send(request, None, timeout)
                     token, lifetime = api.read_token(settings, request, answer)
-                mask_secret(token)
+                _mask(token)
                 self._tokens.keep(token, lifetime)
             return token
 
@@ -406,8 +406,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
                 with _before_the_request():
                     answer = await (await self._open(settings)).send(request, None, timeout)
                     token, lifetime = api.read_token(settings, request, answer)
-                # It also tells Airflow's supervisor, and may wait for it: not in the loop.
-                await asyncio.to_thread(mask_secret, token)
+                await _mask_in_thread(token)
                 self._tokens.keep(token, lifetime)
             return token
 
@@ -431,7 +430,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         from airflow.providers.common.compat.connection import get_async_connection
 
         try:
-            connection = await get_async_connection(self.telzino_conn_id, hook=self)
+            connection = await get_async_connection(self.telzino_conn_id)
         except AirflowNotFoundException:
             raise
         except Exception as error:  # what Airflow raises when its API or database is away differs by version
@@ -450,3 +449,19 @@ def _before_the_request() -> Iterator[None]:
     except TelzinoTransientError as error:
         error.maybe_received = False
         raise
+
+
+def _mask(token: str) -> None:
+    """Mask a token in Airflow's logs. Airflow has moved the function twice."""
+    for module in ("airflow.sdk.log", "airflow.sdk.execution_time.secrets_masker"):
+        with contextlib.suppress(ImportError, AttributeError):
+            importlib.import_module(module).mask_secret(token)
+            return
+    importlib.import_module("airflow.utils.log.secrets_masker").mask_secret(token)
+
+
+async def _mask_in_thread(token: str) -> None:
+    """Mask a token from an event loop, which must not block while Airflow tells its supervisor."""
+    from asgiref.sync import sync_to_async
+
+    await sync_to_async(_mask)(token)

@@ -118,5 +118,6 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
         """
         with self._softly():
             hook, wait = self._poking or (self.hook(), self.new_wait())
-            record = self.try_look(hook, wait, retry_for=min(RETRY_FOR, wait.time_left()))
+            retry_for = min(RETRY_FOR, wait.time_left())
+            record = self.try_look(hook, wait, retry_for=retry_for, not_found_is_final=True)
             return record is not None and PokeReturnValue(wait.saw(record), record)

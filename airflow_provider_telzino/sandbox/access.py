@@ -1,0 +1,55 @@
+"""Who may use the sandbox: OAuth client credentials, and the tokens that were given out."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from datetime import datetime, timedelta
+
+from airflow_provider_telzino.sandbox.clock import Clock
+
+CLIENT_ID = "sandbox"
+CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - published, good for the sandbox alone
+ACCESS_TOKEN = "sandbox-token"  # noqa: S105 - same
+
+
+class Access:
+    """Gives out tokens and knows which are valid, on the sandbox's clock.
+
+    :param access_token: a token that is valid from the start and doesn't expire, to be pasted
+    :param token_lifetime: seconds that a token lives that was given out for client credentials
+    """
+
+    def __init__(
+        self, clock: Clock, client_id: str, client_secret: str, access_token: str, token_lifetime: float
+    ) -> None:
+        self.token_lifetime = token_lifetime
+        self._clock = clock
+        self._credentials = (client_id.encode(), client_secret.encode())
+        self._expiry: dict[str, datetime | None] = {access_token: None}
+        self._lock = threading.Lock()
+
+    def new_token(self, client_id: str, client_secret: str) -> str | None:
+        """Return a new token; ``None`` if the credentials are wrong."""
+        given = (client_id.encode("utf-8", "replace"), client_secret.encode("utf-8", "replace"))
+        right = [hmac.compare_digest(*pair) for pair in zip(given, self._credentials, strict=True)]
+        if not all(right):
+            return None
+        token = "eyJ" + secrets.token_urlsafe(32)
+        with self._lock:
+            self._expiry[token] = self._clock.now() + timedelta(seconds=self.token_lifetime)
+        return token
+
+    def allows(self, token: str) -> bool:
+        """Whether the token is known and has not expired."""
+        with self._lock:
+            if token not in self._expiry:
+                return False
+            expiry = self._expiry[token]
+            return expiry is None or self._clock.now() < expiry
+
+    def revoke_all(self) -> None:
+        """Make every token invalid that there is, the pasted one included."""
+        with self._lock:
+            self._expiry.clear()

@@ -1,0 +1,129 @@
+"""Plausible summaries and transcripts for calls that nobody made."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+ORDINARY_PACE = 4.0
+"""Seconds from one line of a conversation to the next."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A conversation and its summary. The agent and the user speak in turns, the agent first."""
+
+    title: str
+    summary: str
+    action_items: tuple[str, ...]
+    sentiment: str
+    lines: tuple[str, ...]
+
+    @property
+    def summary_text(self) -> str:
+        """The summary in Markdown."""
+        items = "\n".join(f"- {item}" for item in self.action_items or ("None",))
+        return (
+            f"{self.title}\n\n{self.summary}\n\n**Action Items:**\n{items}\n\n**Sentiment:** {self.sentiment}"
+        )
+
+
+HANG_UP = Topic(
+    "Call Ended Early",
+    "The callee answered and hung up before the agent could state its reason for calling.",
+    (),
+    "Neutral",
+    ("Hello! This is the automated assistant.", "Not now."),
+)
+
+TOPICS = (
+    Topic(
+        "Appointment Confirmation",
+        "The agent confirmed the callee's appointment for tomorrow at 2pm.",
+        (),
+        "Positive",
+        (
+            "Hello! I'm calling to confirm your appointment tomorrow at 2pm.",
+            "Oh yes, thanks for the reminder.",
+            "Does the time still suit you?",
+            "Yes, two o'clock is fine.",
+            "Great. Please bring your insurance card.",
+            "Will do. Anything else?",
+            "No, that's all. See you tomorrow!",
+            "See you. Bye.",
+        ),
+    ),
+    Topic(
+        "Appointment Moved",
+        "The callee can't come tomorrow. The agent offered Thursday at 10am, which the callee accepted.",
+        ("Move the appointment to Thursday, 10am", "Send a new confirmation by e-mail"),
+        "Positive",
+        (
+            "Hello! I'm calling about your appointment tomorrow at 2pm.",
+            "I was about to call you. I can't make it.",
+            "No problem. Would Thursday at 10am suit you?",
+            "Thursday... yes, that works.",
+            "Then I'll move it to Thursday, 10am.",
+            "Can I have that in writing?",
+            "Of course, you'll get an e-mail.",
+            "Thank you. Bye.",
+        ),
+    ),
+    Topic(
+        "Callback Requested",
+        "The callee had no time to talk and asked to be called again in the evening.",
+        ("Call again after 6pm",),
+        "Neutral",
+        (
+            "Hello! Do you have a minute to talk about your order?",
+            "Not really, I'm at work.",
+            "When would be a better time?",
+            "After six.",
+            "I'll make a note of that. Thank you!",
+            "Okay, bye.",
+        ),
+    ),
+    Topic(
+        "Complaint",
+        "The callee's parcel has not arrived. The agent apologised and promised that it will be traced.",
+        ("Trace the parcel", "Call the customer back with the result"),
+        "Negative",
+        (
+            "Hello! I'm calling to ask whether you were happy with your order.",
+            "No. It never arrived.",
+            "I'm sorry to hear that. When did you order it?",
+            "Two weeks ago, and nobody answers my mails.",
+            "I apologise. A colleague will trace the parcel and call you back.",
+            "Today?",
+            "Today. Thank you for your patience.",
+            "We'll see. Bye.",
+        ),
+    ),
+)
+
+
+def topic_of(seed: str, talk_time: float) -> Topic:
+    """Choose what a call is about; the same seed gives the same."""
+    if talk_time < 2 * ORDINARY_PACE:
+        return HANG_UP
+    return random.Random(seed).choice(TOPICS)  # noqa: S311 - it is to be repeatable, not secret
+
+
+def entries(topic: Topic, talk_time: float) -> list[dict[str, Any]]:
+    """Return what was said: ``text``, ``speaker``, ``timestamp`` (seconds from the start), ``is_partial``.
+
+    Some of the user's lines come in twice, as speech recognition has them: partial, then final.
+    """
+    pace = talk_time / len(topic.lines)
+    said: list[dict[str, Any]] = []
+    for number, text in enumerate(topic.lines):
+        speaker = "user" if number % 2 else "agent"
+        moment = round(min(0.5, pace / 4) + number * pace, 2)
+        words = text.split()
+        if speaker == "user" and len(words) > 2:
+            heard = " ".join(words[: len(words) // 2])
+            said.append({"text": heard, "speaker": speaker, "timestamp": moment, "is_partial": True})
+            moment = round(moment + pace / 4, 2)
+        said.append({"text": text, "speaker": speaker, "timestamp": moment, "is_partial": False})
+    return said

@@ -1,0 +1,133 @@
+"""A call, and the JSON that the API shows of it: record, list item, call log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_telzino.sandbox import conversation
+from airflow_provider_telzino.sandbox.clock import timestamp
+from airflow_provider_telzino.sandbox.lifecycle import Schedule
+
+Record = dict[str, Any]
+
+NOT_IN_LISTS = frozenset({"call_context", "callback_url", "callback_delivered", "summary_text"})
+
+
+@dataclass(eq=False)
+class PlacedCall:
+    """What was asked for, and what becomes of it."""
+
+    id: str
+    agent_id: str
+    to_number: str
+    created_at: datetime
+    schedule: Schedule
+    transcript_id: str
+    seed: str
+    call_context: str | None = None
+    request_metadata: dict[str, Any] | None = None
+    callback_url: str | None = None
+    overrides: Record = field(default_factory=dict)
+    """Fields that the record shows instead of what the schedule gives."""
+    final_record: Record | None = None
+    """The record of a call that ended: it doesn't change any more."""
+
+    @property
+    def room_name(self) -> str:
+        """The room that the conversation takes place in."""
+        return f"outbound-{self.id}"
+
+    def elapsed(self, now: datetime) -> float:
+        """Return the seconds since the call was placed."""
+        return (now - self.created_at).total_seconds()
+
+    def status(self, now: datetime) -> str:
+        """Return the status at this time."""
+        if self.final_record is not None:
+            return str(self.final_record["status"])
+        return str(self.overrides.get("status") or self.schedule.status_at(self.elapsed(now)))
+
+    def after(self, seconds: float) -> datetime:
+        """Return the time so many seconds after the call was placed."""
+        return self.created_at + timedelta(seconds=seconds)
+
+
+def call_record(call: PlacedCall, now: datetime) -> Record:
+    """Return the record as it is now (``GET /v1/agents/{agentId}/outbound-calls/{callId}``)."""
+    if call.final_record is not None:
+        return call.final_record
+    schedule, elapsed = call.schedule, call.elapsed(now)
+    status, ended = schedule.status_at(elapsed), schedule.has_ended(elapsed)
+    answered = schedule.answered_after is not None and schedule.answered_after <= elapsed
+    completed = ended and status == "completed"
+    record = {
+        "id": call.id,
+        "agent_id": call.agent_id,
+        "to_number": call.to_number,
+        "status": status,
+        "call_context": call.call_context,
+        "request_metadata": call.request_metadata,
+        "callback_url": call.callback_url,
+        # The webhook's body is not documented, so the sandbox delivers none.
+        "callback_delivered": False if ended and call.callback_url is not None else None,
+        "transcript_id": call.transcript_id if completed else None,
+        "summary_text": _topic(call).summary_text if completed else None,
+        "error": schedule.error if ended else None,
+        "sip_status_code": schedule.sip_status_code if ended else None,
+        "created_at": timestamp(call.created_at),
+        "answered_at": timestamp(call.after(schedule.answered_after or 0)) if answered else None,
+        "ended_at": timestamp(call.after(schedule.ended_after or 0)) if ended else None,
+        "duration": int(_talk_time(call)) if ended and answered else None,
+        **call.overrides,
+    }
+    if ended:
+        call.final_record = record
+    return record
+
+
+def list_item(call: PlacedCall, now: datetime) -> Record:
+    """Return the call as lists show it (``GET /v1/agents/{agentId}/outbound-calls``)."""
+    return {name: value for name, value in call_record(call, now).items() if name not in NOT_IN_LISTS}
+
+
+def call_log(call: PlacedCall, now: datetime) -> Record:
+    """Return the transcript of a completed call (``GET /v1/agents/{agentId}/call-logs``)."""
+    record = call_record(call, now)
+    started = call.after(call.schedule.answered_after or 0)
+    said = conversation.entries(_topic(call), _talk_time(call))
+    final = [entry for entry in said if not entry["is_partial"]]
+    return {
+        "id": record["transcript_id"],
+        "agent_id": record["agent_id"],
+        "room_name": call.room_name,
+        "transcript_text": "\n".join(
+            f"[{entry['timestamp']:.2f}s] {entry['speaker']}: {entry['text']}" for entry in final
+        ),
+        "transcript_json": [
+            {**entry, "created_at": timestamp(started + timedelta(seconds=entry["timestamp"]))}
+            for entry in said
+        ],
+        "entry_count": len(said),
+        "call_duration": record["duration"],
+        "call_started_at": record["answered_at"],
+        "call_ended_at": record["ended_at"],
+        "session_data": {
+            "caller_id": record["to_number"],
+            "total_entries": len(said),
+            "final_entries": len(final),
+        },
+        "summary_text": record["summary_text"],
+        "recording_url": None,
+        "created_at": record["ended_at"],
+        "updated_at": record["ended_at"],
+    }
+
+
+def _talk_time(call: PlacedCall) -> float:
+    return (call.schedule.ended_after or 0) - (call.schedule.answered_after or 0)
+
+
+def _topic(call: PlacedCall) -> conversation.Topic:
+    return conversation.topic_of(call.seed, _talk_time(call))

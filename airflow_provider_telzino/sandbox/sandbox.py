@@ -1,0 +1,203 @@
+"""``Sandbox``: a local Telzino to start, look into, and interfere with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_telzino.sandbox.access import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, Access
+from airflow_provider_telzino.sandbox.clock import Clock, timestamp
+from airflow_provider_telzino.sandbox.faults import Faults
+from airflow_provider_telzino.sandbox.magic_numbers import MAGIC_NUMBERS
+from airflow_provider_telzino.sandbox.store import DEFAULT_AGENT_ID, Store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from airflow_provider_telzino.sandbox.records import Record
+    from airflow_provider_telzino.sandbox.server import ThreadedServer
+    from airflow_provider_telzino.sandbox.wire import ReceivedRequest, Wire
+
+
+class Sandbox:
+    """A Telzino API in this process, on loopback. It runs between ``with Sandbox() as sandbox:`` and its end.
+
+    Needs FastAPI and uvicorn (the extra ``sandbox``).
+
+    :param speed: how many times faster than real calls its calls go
+    :param seed: decides ids, outcomes and times: the same seed and order of calls give the same ones
+    :param clock: ``"manual"`` for a clock that stands still until ``sandbox.clock.advance(seconds)``
+    :param agents: how many agents there are; the first one is ``DEFAULT_AGENT_ID``
+    :param faults: what goes wrong on purpose; also to be changed later, as ``sandbox.faults``
+    :param list_lag: seconds, on the sandbox's clock, until a call that was placed shows up in the list
+    :param token_lifetime: seconds, on the sandbox's clock, until a fetched token expires
+    :param client_id: to fetch tokens with
+    :param client_secret: to fetch tokens with
+    :param access_token: a token that is valid from the start and doesn't expire
+    :param host: the loopback address to listen on
+    :param port: 0 takes a free one
+    :param keep_requests: whether ``requests`` is filled; it grows without end
+    """
+
+    def __init__(
+        self,
+        speed: float = 1.0,
+        seed: int = 0,
+        *,
+        clock: Clock | Literal["real", "manual"] = "real",
+        agents: int = 1,
+        faults: Faults | None = None,
+        list_lag: float = 0.0,
+        token_lifetime: float = 86_400,
+        client_id: str = CLIENT_ID,
+        client_secret: str = CLIENT_SECRET,
+        access_token: str = ACCESS_TOKEN,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keep_requests: bool = True,
+    ) -> None:
+        if isinstance(clock, Clock):
+            self.clock = clock
+        else:
+            self.clock = Clock(0.0 if clock == "manual" else speed)
+        self.faults = faults if faults is not None else Faults(seed=seed)
+        self._store = Store(self.clock, seed, agents, list_lag)
+        self._access = Access(self.clock, client_id, client_secret, access_token, token_lifetime)
+        self._address = (host, port)
+        self._keep_requests = keep_requests
+        self._server: ThreadedServer | None = None
+        self._wire: Wire | None = None
+        self._url: str | None = None
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Serve until ``stop``.
+
+        Raises ``ValueError`` for a host that isn't loopback, ``OSError`` for a port that is taken, and
+        ``ModuleNotFoundError`` where FastAPI or uvicorn is missing.
+        """
+        if self._server is not None:
+            raise RuntimeError("The sandbox runs already.")
+        # Only here, so that the package can be imported without the extra.
+        from airflow_provider_telzino.sandbox.app import build_app
+        from airflow_provider_telzino.sandbox.server import ThreadedServer, listening_socket
+        from airflow_provider_telzino.sandbox.wire import Wire
+
+        listener = listening_socket(*self._address)
+        host, port = listener.getsockname()[:2]
+        self._wire = Wire(build_app(self._store, self._access), self.faults, keep=self._keep_requests)
+        server = ThreadedServer(self._wire, listener)
+        server.start()
+        self._server = server
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        """Close all connections and the port."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, such as ``http://127.0.0.1:8765``."""
+        if self._url is None:
+            raise RuntimeError("The sandbox has no address before it is started.")
+        return self._url
+
+    @property
+    def agent_ids(self) -> list[str]:
+        """The agents that the sandbox's tokens may use."""
+        return [agent.id for agent in self._store.agents]
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The API requests that came in, oldest first. Clear it with ``requests.clear()`` as you like."""
+        return self._wire.requests if self._wire is not None else []
+
+    @property
+    def calls(self) -> list[Record]:
+        """The records of all calls as they are now, in the order in which they were placed."""
+        return self._store.records()
+
+    def call(self, call_id: str) -> Record:
+        """Return the record of one call as it is now."""
+        return self._store.record(self._store.call(call_id))
+
+    def place(
+        self,
+        to_number: str = MAGIC_NUMBERS["completed"],
+        *,
+        agent_id: str = DEFAULT_AGENT_ID,
+        call_context: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        callback_url: str | None = None,
+    ) -> Record:
+        """Place a call without a request, and return its record. Nothing is checked."""
+        call = self._store.place(
+            agent_id,
+            to_number,
+            call_context=call_context,
+            request_metadata=metadata,
+            callback_url=callback_url,
+        )
+        return self._store.record(call)
+
+    def add_call(
+        self,
+        status: str = "completed",
+        *,
+        agent_id: str = DEFAULT_AGENT_ID,
+        to_number: str = MAGIC_NUMBERS["completed"],
+        **fields: Any,
+    ) -> Record:
+        """Put a call that has this status already and keeps it; return its record.
+
+        One that has ended has ended just now, so that it was placed earlier. The status may be any text.
+
+        :param fields: further fields of the record, shown as they are (such as ``ended_at``, or ``id``)
+        """
+        created_at = fields.get("created_at")
+        call = self._store.add(
+            agent_id,
+            status,
+            to_number,
+            _as_json({"status": status, **fields}),
+            call_id=fields.get("id"),
+            created_at=datetime.fromisoformat(created_at) if isinstance(created_at, str) else created_at,
+        )
+        return self._store.record(call)
+
+    def finish(self, call_id: str, status: str = "completed", **fields: Any) -> Record:
+        """End a call now with this status, and return its record.
+
+        :param fields: fields of the record, shown as they are (such as ``error``)
+        """
+        return self._store.record(self._store.move(call_id, status, _as_json(fields), ends=True))
+
+    def move(self, call_id: str, status: str, **fields: Any) -> Record:
+        """Give a call a status in which it stays, live, until it is moved again; return its record.
+
+        :param fields: fields of the record, shown as they are
+        """
+        return self._store.record(self._store.move(call_id, status, _as_json(fields), ends=False))
+
+    def revoke_tokens(self) -> None:
+        """Make all tokens invalid that there are: those that were fetched, and the pasted one."""
+        self._access.revoke_all()
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: timestamp(value) if isinstance(value, datetime) else value for name, value in fields.items()
+    }

@@ -1,0 +1,250 @@
+"""All that the sandbox knows, in memory: agents, their calls and call logs."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import uuid
+from bisect import bisect_right, insort
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_telzino.sandbox import lifecycle
+from airflow_provider_telzino.sandbox.clock import Clock
+from airflow_provider_telzino.sandbox.magic_numbers import outcome_of
+from airflow_provider_telzino.sandbox.records import PlacedCall, Record, call_log, call_record, list_item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+DEFAULT_AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
+FORBIDDEN_AGENT_ID = "deadbeef-0000-4000-8000-000000000403"
+"""An agent that exists, but that no token of the sandbox may use."""
+
+
+class NotFoundError(Exception):
+    """There is no such agent or call."""
+
+
+class ForbiddenError(Exception):
+    """The agent exists, but the caller may not use it."""
+
+
+@dataclass
+class Agent:
+    """An agent with its calls."""
+
+    id: str
+    name: str
+    calls: list[PlacedCall] = field(default_factory=list)
+    """Oldest first."""
+    logged: list[PlacedCall] = field(default_factory=list)
+    """The calls that have a call log, by the time of their end, oldest first."""
+    talking: list[tuple[datetime, int, PlacedCall]] = field(default_factory=list)
+    """A heap of the calls that will get a call log, by the time of their end."""
+
+    @property
+    def as_json(self) -> dict[str, str]:
+        """What the API tells of it; that it has more fields than these is likely."""
+        return {"id": self.id, "name": self.name}
+
+
+class Store:
+    """Agents and calls; every method may be called from any thread.
+
+    :param seed: decides ids, outcomes and times: the same seed and order of calls give the same ones
+    :param agents: how many agents there are
+    :param list_lag: seconds until a call that was placed shows up in the list
+    """
+
+    def __init__(self, clock: Clock, seed: int, agents: int, list_lag: float) -> None:
+        self.clock = clock
+        self.list_lag = list_lag
+        self.lock = threading.RLock()
+        self._seed = seed
+        self._calls: dict[str, PlacedCall] = {}
+        self._calls_to: Counter[str] = Counter()
+        self._tie_breaker = count()  # Calls that end at the same time have no order of their own.
+        further = (_uuid(_randomness(f"{seed}/agent/{number}")) for number in range(2, agents + 1))
+        ids = [DEFAULT_AGENT_ID, *further]
+        self._agents = {id_: Agent(id_, f"Sandbox agent {n}") for n, id_ in enumerate(ids, start=1)}
+
+    @property
+    def agents(self) -> list[Agent]:
+        """The agents that the sandbox's tokens may use."""
+        return [*self._agents.values()]
+
+    def agent(self, agent_id: str) -> Agent:
+        """Return an agent; raise ``NotFoundError`` or ``ForbiddenError``."""
+        if agent_id.lower() == FORBIDDEN_AGENT_ID:
+            raise ForbiddenError(f"This token may not use agent {agent_id}.")
+        try:
+            return self._agents[agent_id.lower()]
+        except KeyError:
+            raise NotFoundError(f"There is no agent {agent_id}.") from None
+
+    def call(self, call_id: str, agent_id: str | None = None) -> PlacedCall:
+        """Return a call, of this agent if one is given; raise ``NotFoundError`` or ``ForbiddenError``."""
+        agent = self.agent(agent_id) if agent_id is not None else None
+        call = self._calls.get(call_id.lower())
+        if call is None or (agent is not None and call.agent_id != agent.id):
+            raise NotFoundError(f"There is no call {call_id}.")
+        return call
+
+    def place(self, agent_id: str, to_number: str, **asked: Any) -> PlacedCall:
+        """Place a call now. Nothing is checked but the agent: that is the API's business."""
+        with self.lock:
+            outcome = outcome_of(to_number, self._calls_to[to_number])
+            self._calls_to[to_number] += 1
+            call = self._new_call(agent_id, to_number, outcome, **asked)
+            self._add(call)
+        return call
+
+    def add(self, agent_id: str, status: str, to_number: str, overrides: Record, **asked: Any) -> PlacedCall:
+        """Put a call that has this status already, and keeps it; it ended just now if it did.
+
+        Its record shows ``overrides`` as they are.
+        """
+        usual = {
+            "no_answer": lifecycle.NO_ANSWER,
+            "busy": lifecycle.BUSY,
+            "failed": lifecycle.NO_TRUNK,
+        }.get(status, lifecycle.COMPLETED)
+        ends = status in lifecycle.ENDED_STATUSES
+        with self.lock:
+            call = self._new_call(agent_id, to_number, usual, **asked)
+            reached = next((step.after for step in call.schedule.steps if step.status == status), 0.0)
+            call.created_at -= timedelta(seconds=reached)
+            if not ends:
+                call.schedule = call.schedule.moved(reached, status, ends=False)
+            call.overrides = overrides
+            self._add(call)
+        return call
+
+    def move(self, call_id: str, status: str, overrides: Record, *, ends: bool) -> PlacedCall:
+        """Give a call this status from now on. Its record shows ``overrides`` as they are."""
+        with self.lock:
+            call = self.call(call_id)
+            agent = self._agents[call.agent_id]
+            elapsed = max(call.elapsed(self.clock.now()), 0.0)
+            call.schedule = call.schedule.moved(elapsed, status, ends=ends)
+            call.overrides = {
+                **{name: value for name, value in call.overrides.items() if name != "status"},
+                **overrides,
+            }
+            call.final_record = None
+            agent.talking = [entry for entry in agent.talking if entry[2] is not call]
+            agent.logged = [logged for logged in agent.logged if logged is not call]
+            heapq.heapify(agent.talking)
+            self._expect_log(agent, call)
+        return call
+
+    def page_of_calls(
+        self, agent: Agent, page: int, limit: int, status: str | None = None
+    ) -> tuple[list[Record], int]:
+        """Return one page of the agent's calls, newest first, and how many there are on all pages."""
+        with self.lock:
+            now = self.clock.now()
+            calls = agent.calls
+            shown = len(calls)
+            if self.list_lag:
+                shown = bisect_right(calls, now - timedelta(seconds=self.list_lag), key=_created_at)
+            if status is not None:
+                calls = [call for call in calls[:shown] if call.status(now) == status]
+                shown = len(calls)
+            return _page(calls, shown, page, limit, lambda call: list_item(call, now)), shown
+
+    def page_of_logs(self, agent: Agent, page: int, limit: int) -> tuple[list[Record], int]:
+        """Return one page of the agent's call logs, last ended call first, and how many there are."""
+        with self.lock:
+            now = self.clock.now()
+            while agent.talking and agent.talking[0][0] <= now:
+                ended = heapq.heappop(agent.talking)[2]
+                # An override can take the transcript away.
+                if ended.overrides.get("transcript_id", ended.transcript_id) is not None:
+                    agent.logged.append(ended)
+            logged = agent.logged
+            return _page(logged, len(logged), page, limit, lambda call: call_log(call, now)), len(logged)
+
+    def records(self) -> list[Record]:
+        """Return the records of all calls, in the order in which they were placed."""
+        with self.lock:
+            return [self.record(call) for call in self._calls.values()]
+
+    def latest(self, number: int) -> tuple[list[Record], int]:
+        """Return the records of the calls placed last, newest first, and how many calls there are."""
+        with self.lock:
+            newest = islice(reversed(self._calls.values()), number)
+            return [self.record(call) for call in newest], len(self._calls)
+
+    def record(self, call: PlacedCall) -> Record:
+        """Return the call's record as it is now, as a copy."""
+        with self.lock:
+            return dict(call_record(call, self.clock.now()))
+
+    def _new_call(
+        self,
+        agent_id: str,
+        to_number: str,
+        outcome: lifecycle.Outcome,
+        *,
+        call_id: str | None = None,
+        created_at: datetime | None = None,
+        **asked: Any,
+    ) -> PlacedCall:
+        agent = self.agent(agent_id)
+        seed = f"{self._seed}/call/{len(self._calls) + 1}"
+        randomness = _randomness(seed)
+        drawn_id, transcript_id = _uuid(randomness), _uuid(randomness)
+        return PlacedCall(
+            id=(call_id or drawn_id).lower(),
+            agent_id=agent.id,
+            to_number=to_number,
+            created_at=created_at or self.clock.now(),
+            schedule=lifecycle.plan(outcome, randomness),
+            transcript_id=transcript_id,
+            seed=seed,
+            **asked,
+        )
+
+    def _add(self, call: PlacedCall) -> None:
+        if call.id in self._calls:
+            raise ValueError(f"There is a call {call.id} already.")
+        agent = self._agents[call.agent_id]
+        self._calls[call.id] = call
+        insort(agent.calls, call, key=_created_at)
+        self._expect_log(agent, call)
+
+    def _expect_log(self, agent: Agent, call: PlacedCall) -> None:
+        ends = call.schedule.ended_after
+        if ends is not None and call.schedule.status_at(ends) == "completed":
+            heapq.heappush(agent.talking, (call.after(ends), next(self._tie_breaker), call))
+
+
+def _page(
+    oldest_first: Sequence[PlacedCall],
+    shown: int,
+    page: int,
+    limit: int,
+    shown_as: Callable[[PlacedCall], Record],
+) -> list[Record]:
+    """Return a page, newest first, of the first ``shown`` calls of a list."""
+    end = max(shown - (page - 1) * limit, 0)
+    chosen: Iterable[PlacedCall] = reversed(oldest_first[max(end - limit, 0) : end])
+    return [shown_as(call) for call in chosen]
+
+
+def _created_at(call: PlacedCall) -> datetime:
+    return call.created_at
+
+
+def _randomness(seed: str) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - it is to be repeatable, not secret
+
+
+def _uuid(randomness: random.Random) -> str:
+    return str(uuid.UUID(int=randomness.getrandbits(128), version=4))

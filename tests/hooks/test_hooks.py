@@ -1,0 +1,517 @@
+"""Both hooks against a real HTTP server on loopback, test by test: what one does, the other does, too."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_telzino import exceptions, retry
+from airflow_provider_telzino.sandbox import (
+    ACCESS_TOKEN,
+    CLIENT_SECRET,
+    DEFAULT_AGENT_ID,
+    FORBIDDEN_AGENT_ID,
+    Sandbox,
+)
+from tests.conftest import CALL_ID, ConnectionSetter
+from tests.hooks.conftest import HookUnderTest
+
+OTHER_ID = "00000000-0000-4000-8000-000000000000"
+NUMBER = "+15005550100"
+
+
+@pytest.fixture
+def call(sandbox: Sandbox) -> dict[str, Any]:
+    """A call in the sandbox that has ended."""
+    return sandbox.add_call(status="completed", to_number=NUMBER)
+
+
+def requests_to(sandbox: Sandbox, part: str) -> list[Any]:
+    """The requests whose path has this part."""
+    return [each for each in sandbox.requests if part in each.path]
+
+
+class TestReading:
+    """Getting and listing."""
+
+    def test_get_call_gives_the_record_as_it_is(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """The record is what the API says, field by field."""
+        assert hook.get_call(call["id"]) == call
+
+    def test_the_documented_record_passes_untouched(
+        self, sandbox: Sandbox, hook: HookUnderTest, seed_record: dict[str, Any]
+    ) -> None:
+        """The documentation's own example comes through byte for byte."""
+        sandbox.faults.next("GET", CALL_ID, raw_body=json.dumps(seed_record).encode())
+
+        assert hook.get_call(CALL_ID) == seed_record
+
+    def test_every_request_has_token_and_user_agent(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """Requests say who they are and what sends them."""
+        hook.get_call(call["id"])
+
+        headers = sandbox.requests[-1].headers
+        assert headers["user-agent"].startswith("airflow-provider-telzino/")
+        assert headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
+
+    def test_list_calls_goes_through_all_pages(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """All calls come, newest first, each once, in pages of 100."""
+        ids = [sandbox.place(NUMBER)["id"] for _ in range(250)]
+
+        listed = [record["id"] for record in hook.list_calls()]
+
+        assert listed == ids[::-1]
+        assert [each.query["limit"] for each in requests_to(sandbox, "outbound-calls")] == ["100"] * 3
+
+    def test_list_calls_of_one_status(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """The filter is the server's."""
+        for status in ("busy", "completed", "busy"):
+            sandbox.add_call(status=status)
+
+        assert [record["status"] for record in hook.list_calls(status="busy")] == ["busy", "busy"]
+
+    def test_get_transcript_finds_the_log(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A transcript is found by its id in the call logs."""
+        placed = [sandbox.place(NUMBER) for _ in range(3)]
+        sandbox.clock.advance(3_600)
+        transcript_id = sandbox.call(placed[0]["id"])["transcript_id"]
+
+        log = hook.get_transcript(transcript_id)
+
+        assert log["id"] == transcript_id
+        assert log["transcript_text"]
+
+    def test_a_transcript_that_does_not_exist(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """The search ends, and says where it looked."""
+        sandbox.add_call(status="completed")
+
+        with pytest.raises(exceptions.TelzinoNotFoundError, match="pages of call logs"):
+            hook.get_transcript(OTHER_ID)
+
+    def test_the_agent_of_a_method_wins(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """An agent given to the method is used instead of the connection's."""
+        with pytest.raises(exceptions.TelzinoPermissionError):
+            hook.get_call(CALL_ID, agent_id=FORBIDDEN_AGENT_ID)
+
+        assert FORBIDDEN_AGENT_ID in sandbox.requests[-1].path
+
+    def test_one_connection_is_kept_alive(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """Ten looks travel over one TCP connection."""
+        for _ in range(10):
+            hook.get_call(call["id"])
+
+        assert len({each.client for each in sandbox.requests}) == 1
+
+
+class TestPlacing:
+    """Placing a call: never twice."""
+
+    def test_place_call_gives_the_answer_as_it_is(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """The answer is the documented one, and the body what was asked for."""
+        answer = hook.place_call(NUMBER, call_context="Call John.", metadata={"crm": 1})
+
+        assert set(answer) == {"id", "status", "room_name", "created_at"}
+        assert hook.get_call(answer["id"])["call_context"] == "Call John."
+        assert hook.get_call(answer["id"])["request_metadata"] == {"crm": 1}
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"status": 500},
+            {"status": 503, "retry_after": "0"},
+            {"after_commit": True, "status": 500},
+            {"after_commit": True, "reset": True},
+            {"after_commit": True, "cut_off": True},
+            {"raw_body": b"<html>ok</html>", "status": 200},
+            {"reset": True},
+        ],
+        ids=str,
+    )
+    def test_a_post_that_may_have_been_received_is_not_sent_again(
+        self, sandbox: Sandbox, hook: HookUnderTest, fault: dict[str, Any]
+    ) -> None:
+        """Whatever came instead of an answer, one POST was sent, and the error warns of the call."""
+        sandbox.faults.next("POST", "outbound-calls", **fault)
+
+        with pytest.raises(exceptions.TelzinoTransientError, match="may have been placed") as caught:
+            hook.place_call(NUMBER)
+
+        assert caught.value.maybe_received
+        assert len(requests_to(sandbox, "outbound-calls")) == 1
+        assert len(sandbox.calls) <= 1
+
+    def test_a_refused_post_is_sent_again(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A 429 dialled nobody, so the POST is tried again."""
+        sandbox.faults.next("POST", "outbound-calls", status=429, retry_after="0", times=2)
+
+        hook.place_call(NUMBER)
+
+        assert len(requests_to(sandbox, "outbound-calls")) == 3
+        assert len(sandbox.calls) == 1
+
+    def test_a_post_whose_token_expired_is_sent_again(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """A 401 dialled nobody either: a new token, and one call."""
+        connect(sandbox, oauth=True)
+        hook = make_hook()
+        hook.place_call(NUMBER)
+        sandbox.revoke_tokens()
+
+        hook.place_call(NUMBER)
+
+        assert len(sandbox.calls) == 2
+        assert len(requests_to(sandbox, "/oauth/token")) == 2
+
+    def test_a_failing_token_endpoint_is_no_reason_to_give_up(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """While the token is fetched, nothing was dialled: it is retried even for a POST."""
+        connect(sandbox, oauth=True)
+        sandbox.faults.next("POST", "/oauth/token", status=503, times=2)
+
+        make_hook().place_call(NUMBER)
+
+        assert len(sandbox.calls) == 1
+
+    def test_bad_input_is_never_sent(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A number that isn't E.164 rings nowhere, and isn't repeated in the error."""
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="`to_number`") as caught:
+            hook.place_call("813 555 6789")
+
+        assert sandbox.requests == []
+        assert "6789" not in str(caught.value)
+        assert caught.value.conn_id == "telzino_default"
+
+
+class TestToken:
+    """OAuth client credentials."""
+
+    def test_a_token_is_fetched_once(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """One token serves all requests of a hook; it goes out as documented."""
+        connect(sandbox, oauth=True)
+        record = sandbox.add_call(status="completed")
+        hook = make_hook()
+
+        for _ in range(5):
+            hook.get_call(record["id"])
+
+        asked = requests_to(sandbox, "/oauth/token")
+        assert len(asked) == 1
+        assert asked[0].json == {
+            "client_id": "sandbox",
+            "client_secret": CLIENT_SECRET,
+            "audience": "https://api.telzino.com/",
+            "grant_type": "client_credentials",
+        }
+        assert "authorization" not in asked[0].headers
+
+    def test_a_token_is_renewed_before_it_expires(
+        self,
+        sandbox: Sandbox,
+        connect: ConnectionSetter,
+        make_hook: Callable[[], HookUnderTest],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Shortly before its end a token counts as expired, so that no request meets a 401."""
+        connect(sandbox, oauth=True)
+        record = sandbox.add_call(status="completed")
+        hook = make_hook()
+        hook.get_call(record["id"])
+        now = time.monotonic()
+        monkeypatch.setattr("airflow_provider_telzino.api.time.monotonic", lambda: now + 86_400 - 30)
+
+        hook.get_call(record["id"])
+
+        assert len(requests_to(sandbox, "/oauth/token")) == 2
+        assert [each.status for each in requests_to(sandbox, "outbound-calls")] == [200, 200]
+
+    def test_a_refused_token_is_renewed_once(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """After a 401 there is one new token; if that is refused, too, the error is final."""
+        connect(sandbox, oauth=True)
+        record = sandbox.add_call(status="completed")
+        hook = make_hook()
+        hook.get_call(record["id"])
+        sandbox.faults.next("GET", "outbound-calls", status=401, times=2)
+
+        with pytest.raises(exceptions.TelzinoCredentialsError, match="audience"):
+            hook.get_call(record["id"])
+
+        assert len(requests_to(sandbox, "/oauth/token")) == 2
+        assert len(requests_to(sandbox, "outbound-calls")) == 3
+
+    def test_many_at_once_fetch_one_token(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """However many threads or coroutines ask at the same moment: one token, and one more after a 401."""
+        connect(sandbox, oauth=True)
+        record = sandbox.add_call(status="completed")
+        hook = make_hook()
+
+        hook.get_call_many_times_at_once(record["id"], 20)
+        sandbox.revoke_tokens()
+        hook.get_call_many_times_at_once(record["id"], 20)
+
+        assert len(requests_to(sandbox, "/oauth/token")) == 2
+
+    def test_a_wrong_secret(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """The error names the fields to check, is final at once, and holds no secret."""
+        connect(sandbox, login="sandbox", password="not-the-secret")
+
+        with pytest.raises(exceptions.TelzinoCredentialsError, match="Login") as caught:
+            make_hook().get_call(CALL_ID)
+
+        assert len(sandbox.requests) == 1
+        assert "not-the-secret" not in str(caught.value)
+
+    def test_a_wrong_token(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """A pasted token that is refused is final at once; there is nothing to renew it with."""
+        connect(sandbox, password="expired-token")
+
+        with pytest.raises(exceptions.TelzinoCredentialsError, match="one day") as caught:
+            make_hook().get_call(CALL_ID)
+
+        assert len(sandbox.requests) == 1
+        assert "expired-token" not in str(caught.value)
+
+
+class TestFaults:
+    """Failures of a GET: retried when that can help, final at once when it can't."""
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"status": 429},
+            {"status": 500},
+            {"status": 503, "retry_after": "0"},
+            {"reset": True},
+            {"cut_off": True},
+            {"status": 200, "raw_body": b"<html>Sign in</html>"},
+            {"status": 200, "raw_body": b""},
+            {"status": 200, "raw_body": b"[]"},
+            {"status": 404},
+        ],
+        ids=str,
+    )
+    def test_a_passing_fault_is_outlived(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any], fault: dict[str, Any]
+    ) -> None:
+        """Twice a fault, then the record: the caller sees only the record."""
+        sandbox.faults.next("GET", "outbound-calls", times=2, **fault)
+
+        assert hook.get_call(call["id"])["status"] == "completed"
+        assert len(sandbox.requests) == 3
+
+    @pytest.mark.parametrize(
+        ("status", "error"),
+        [
+            (400, exceptions.TelzinoBadRequestError),
+            (403, exceptions.TelzinoPermissionError),
+            (302, exceptions.TelzinoConfigurationError),
+        ],
+    )
+    def test_a_final_error_is_final_at_once(
+        self, sandbox: Sandbox, hook: HookUnderTest, status: int, error: type[Exception]
+    ) -> None:
+        """What a retry can't mend isn't retried."""
+        sandbox.faults.next("GET", "outbound-calls", status=status, times=9)
+
+        with pytest.raises(error):
+            hook.get_call(CALL_ID)
+
+        assert len(sandbox.requests) == 1
+
+    def test_an_unknown_call(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """One 404 may be a call too young to be visible; three are final."""
+        with pytest.raises(exceptions.TelzinoNotFoundError, match=CALL_ID):
+            hook.get_call(CALL_ID)
+
+        assert len(sandbox.requests) == 3
+
+    def test_an_unknown_agent(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A POST to an unknown agent is refused, and not repeated."""
+        with pytest.raises(exceptions.TelzinoNotFoundError):
+            hook.place_call(NUMBER, agent_id=OTHER_ID)
+
+        assert len(sandbox.requests) == 1
+
+    def test_a_redirect_is_not_followed(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A redirect, which would take the token elsewhere, is an error."""
+        sandbox.faults.next("GET", "outbound-calls", location=f"{sandbox.url}/v1/agents")
+
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="redirect"):
+            hook.get_call(CALL_ID)
+
+        assert len(sandbox.requests) == 1
+
+    def test_a_huge_body_is_not_read(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A body of 20 MB is given up at 10."""
+        sandbox.faults.next("GET", "outbound-calls", raw_body=b" " * 20 * 1024 * 1024)
+
+        with pytest.raises(exceptions.TelzinoUnreadableAnswerError, match="larger than 10 MB"):
+            hook.get_call(CALL_ID, retry_for=0)
+
+    def test_a_server_that_never_answers(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """The request ends after the connection's timeout, with an error that says so."""
+        connect(sandbox, extra={"timeout": 0.3})
+        sandbox.faults.next("GET", "outbound-calls", hang=True)
+
+        with pytest.raises(exceptions.TelzinoUnavailableError, match=r"no answer within 0\.3 s"):
+            make_hook().get_call(CALL_ID, retry_for=0)
+
+    def test_nobody_listens(self, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]) -> None:
+        """A refused connection is a clear error, and certain to have dialled nobody."""
+        connect("http://127.0.0.1:1")
+
+        with pytest.raises(exceptions.TelzinoUnavailableError, match="connection failed") as caught:
+            make_hook().get_call(CALL_ID, retry_for=0)
+
+        assert not caught.value.maybe_received
+
+    def test_retries_end_when_their_time_is_over(
+        self, sandbox: Sandbox, hook: HookUnderTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The last error is raised after the time that was given, not later."""
+        monkeypatch.setattr(retry, "BACKOFF_BASE", 0.05)
+        sandbox.faults.next("GET", "outbound-calls", status=503, times=1_000)
+
+        with pytest.raises(exceptions.TelzinoUnavailableError, match="503"):
+            hook.get_call(CALL_ID, retry_for=0.3)
+
+        assert 2 <= len(sandbox.requests) < 200
+
+    def test_a_huge_retry_after_is_cut_to_the_time_that_is_left(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """An hour of waiting asked for, half a second left: one more look at the end of it."""
+        sandbox.faults.next("GET", "outbound-calls", status=429, retry_after="3600")
+        started = time.monotonic()
+
+        record = hook.get_call(call["id"], retry_for=0.5)
+
+        assert record["id"] == call["id"]
+        assert 0.5 <= time.monotonic() - started < 10
+
+    def test_retry_after_is_a_floor(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """No look comes sooner than the server asked for."""
+        sandbox.faults.next("GET", "outbound-calls", status=429, retry_after="0.4")
+        started = time.monotonic()
+
+        hook.get_call(call["id"])
+
+        assert time.monotonic() - started >= 0.4
+
+    def test_retries_are_logged_with_their_reason(
+        self,
+        sandbox: Sandbox,
+        hook: HookUnderTest,
+        call: dict[str, Any],
+        task_log: pytest.LogCaptureFixture,
+    ) -> None:
+        """A retry says why and when, and to which call and connection."""
+        sandbox.faults.next("GET", "outbound-calls", status=503)
+
+        hook.get_call(call["id"])
+
+        retries = [line for line in task_log.messages if "Trying again" in line]
+        assert len(retries) == 1
+        for part in ("503", "telzino_default", call["id"]):
+            assert part in retries[0]
+
+
+class TestSettings:
+    """What the connection says reaches the wire, or is refused before anything does."""
+
+    @pytest.mark.parametrize("call_id", ["", "x", f"{CALL_ID}/..", f"{CALL_ID}?a=b", f"../{CALL_ID}"])
+    def test_bad_ids_never_reach_the_wire(self, sandbox: Sandbox, hook: HookUnderTest, call_id: str) -> None:
+        """An id that is no UUID is refused here, and the error names the connection."""
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="`call_id`") as caught:
+            hook.get_call(call_id)
+
+        assert sandbox.requests == []
+        assert caught.value.conn_id == "telzino_default"
+
+    def test_a_missing_agent(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """Without an agent anywhere, the error says where to set one."""
+        connect(sandbox, extra={"agent_id": None})
+
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="Agent ID in the connection"):
+            make_hook().get_call(CALL_ID)
+
+    def test_a_plain_host_is_refused(
+        self, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """http:// to another machine would send the token in the clear."""
+        connect("http://telzino.example")
+
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="in the clear"):
+            make_hook().get_call(CALL_ID)
+
+    def test_credentials_of_netrc_stay_out(
+        self,
+        sandbox: Sandbox,
+        hook: HookUnderTest,
+        call: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Any,
+    ) -> None:
+        """Neither library puts credentials of ~/.netrc in the token's place."""
+        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login other password hunter2\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+
+        hook.get_call(call["id"])
+
+        assert sandbox.requests[-1].headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
+
+    def test_proxies_are_not_used_for_this_machine(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A plain http:// request to the sandbox must not leave the machine."""
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+        assert hook.get_call(call["id"])["id"] == call["id"]
+
+
+def test_default_agent_of_the_connection(sandbox: Sandbox, hook: HookUnderTest) -> None:
+    """The connection's default agent is the one that is asked."""
+    with pytest.raises(exceptions.TelzinoNotFoundError):
+        hook.get_call(CALL_ID)
+
+    assert DEFAULT_AGENT_ID in sandbox.requests[-1].path
+
+
+def test_a_hook_can_be_closed_and_used_again(
+    sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+) -> None:
+    """Closing frees the connections, not the hook."""
+    hook.get_call(call["id"])
+    hook.close()
+
+    assert hook.get_call(call["id"])["id"] == call["id"]
+    assert threading.active_count() < 50

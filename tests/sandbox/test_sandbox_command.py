@@ -1,0 +1,149 @@
+"""The command ``python -m airflow_provider_telzino.sandbox``, as a real process."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
+from airflow_provider_telzino.sandbox.__main__ import main, parser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = [sys.executable, "-m", "airflow_provider_telzino.sandbox"]
+LAST_NUMBER = list(MAGIC_NUMBERS.values())[-1]
+
+
+@contextmanager
+def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start the command, and yield it and what it prints until it serves; kill it at the end."""
+    process = subprocess.Popen(
+        [*COMMAND, "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    try:
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if LAST_NUMBER in line:
+                break
+        yield process, printed
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_start_and_end(number: signal.Signals) -> None:
+    """It prints all that one needs, serves, and ends cleanly at Ctrl-C or SIGTERM."""
+    with running("--speed", "50", "--seed", "7", "--agents", "2") as (process, printed):
+        found = re.search(r"http://127\.0\.0\.1:\d+", printed)
+        assert found is not None, process.communicate(timeout=10)
+        api = f"{found.group()}/v1/agents"
+        answer = requests.get(api, headers={"Authorization": "Bearer sandbox-token"}, timeout=10)
+
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=10)
+
+    assert [agent["id"] for agent in answer.json()["data"]] == Sandbox(seed=7, agents=2).agent_ids
+    assert (process.returncode, rest.strip(), errors) == (0, "", "")
+    assert all(shown in printed for shown in MAGIC_NUMBERS.values())
+    command = printed[printed.index("airflow connections") : printed.index("Magic numbers")]
+    assert shlex.split(command.replace("\\\n", "")) == [
+        *("airflow", "connections", "add", "telzino_default", "--conn-type", "telzino"),
+        *("--conn-host", found.group(), "--conn-login", "sandbox", "--conn-password", "sandbox-secret"),
+        *("--conn-extra", f'{{"agent_id": "{DEFAULT_AGENT_ID}"}}'),
+    ]
+
+
+def test_options_reach_the_sandbox() -> None:
+    """Faults and credentials come by options."""
+    options = ["--rate-limit-rate", "1", "--retry-after", "3", "--access-token", "abc", "--latency", "0-0.01"]
+    with running(*options) as (_, printed):
+        (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))
+
+        answer = requests.get(f"{url}/v1/agents", headers={"Authorization": "Bearer abc"}, timeout=10)
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
+
+
+def test_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """A taken port is a clear error."""
+    with Sandbox() as other:
+        code = main(["--port", other.url.rpartition(":")[2]])
+
+    assert code == 1
+    assert "in use" in (errors := capsys.readouterr().err)
+    assert "--port 0" in errors
+
+
+def test_foreign_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only loopback."""
+    code = main(["--host", "0.0.0.0"])  # noqa: S104 - it is refused
+
+    assert code == 2
+    assert "loopback" in capsys.readouterr().err
+
+
+def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where FastAPI is missing, the error says what to install."""
+    for module in [name for name in sys.modules if name.startswith("airflow_provider_telzino.sandbox.")]:
+        if module.rpartition(".")[2] in ("app", "schemas"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+
+    code = main(["--port", "0"])
+
+    assert code == 1
+    assert "airflow-provider-telzino[sandbox]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--port", "70000"], ["--port", "x"], ["--speed", "0"], ["--speed", "nan"], ["--error-rate", "2"],
+     ["--latency", "2-1"], ["--latency", "-1"], ["--rate-limit", "0"], ["--agents", "0"],
+     ["--retry-after", "a\nb"], ["--list-lag", "inf"], ["--unknown"]],
+)  # fmt: skip
+def test_bad_options(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad option is named."""
+    with pytest.raises(SystemExit) as end:
+        main(options)
+
+    assert end.value.code == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` explains all options."""
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+
+    shown = capsys.readouterr().out
+    for option in ("--speed", "--seed", "--latency", "--error-rate", "--rate-limit", "--retry-after"):
+        assert option in shown
+
+
+def test_nothing_of_airflow_is_imported() -> None:
+    """The sandbox runs beside Airflow, not in it."""
+    code = (
+        "import sys; from airflow_provider_telzino.sandbox import Sandbox\n"
+        "with Sandbox(): print([name for name in sys.modules if name.split('.')[0] == 'airflow'])"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert printed.strip() == "[]"

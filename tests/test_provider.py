@@ -1,0 +1,176 @@
+"""What Airflow reads of the package, and what importing it costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_provider_telzino import __version__
+from airflow_provider_telzino.get_provider_info import get_provider_info
+from airflow_provider_telzino.hooks.telzino import TelzinoHook
+
+PACKAGE = Path(__file__).parent.parent / "airflow_provider_telzino"
+
+
+def in_a_new_process(code: str) -> Any:
+    """Run Python code in a process of its own and read the JSON that it prints."""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_airflow_finds_the_provider() -> None:
+    """The entry point leads to the provider info."""
+    (found,) = [
+        each
+        for each in entry_points(group="apache_airflow_provider")
+        if each.value.startswith("airflow_provider_telzino.")
+    ]
+
+    assert found.load()() == get_provider_info()
+
+
+def test_provider_info_is_valid() -> None:
+    """The provider info follows Airflow's own schema, and is for this version."""
+    schema = json.loads((files("airflow") / "provider_info.schema.json").read_text())
+
+    jsonschema.validate(get_provider_info(), schema)
+
+    assert get_provider_info()["versions"] == [__version__]
+
+
+def test_every_module_that_it_names_exists() -> None:
+    """Hooks, sensors, operators and triggers are where Airflow is told."""
+    info = get_provider_info()
+    modules = [
+        name
+        for kind in ("hooks", "sensors", "operators", "triggers")
+        for entry in info[kind]
+        for name in entry["python-modules"]
+    ]
+
+    for module in modules:
+        assert (PACKAGE.parent / (module.replace(".", "/") + ".py")).is_file()
+
+
+def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
+    """Hook methods (to 3.1) and provider info (from 3.2) come from one source."""
+    (connection_type,) = get_provider_info()["connection-types"]
+    behaviour = TelzinoHook.get_ui_field_behaviour()
+
+    assert connection_type["connection-type"] == TelzinoHook.conn_type == "telzino"
+    assert connection_type["hook-name"] == TelzinoHook.hook_name
+    assert behaviour["hidden_fields"] == ["schema", "port", "extra"]
+    assert behaviour["relabeling"] == connection_type["ui-field-behaviour"]["relabeling"]
+    assert set(connection_type["conn-fields"]) == {"agent_id", "audience", "timeout", "ca_bundle"}
+    assert set(behaviour["placeholders"]) == {"host", "login", "password"} | set(
+        connection_type["conn-fields"]
+    )
+
+
+def test_airflow_loads_the_connection_type_without_warnings() -> None:
+    """Airflow's provider manager accepts the form and says nothing about it."""
+    code = """
+import json, logging, warnings
+lines = []
+class Keep(logging.Handler):
+    def emit(self, record): lines.append(record.getMessage())
+logging.getLogger().addHandler(Keep(level=logging.WARNING))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from airflow.providers_manager import ProvidersManager
+    manager = ProvidersManager()
+    hook = manager.hooks["telzino"]
+    fields = sorted(name for name in manager.connection_form_widgets if "telzino" in name)
+    hidden = manager.field_behaviours["telzino"]["hidden_fields"]
+ours = [str(each.message) for each in caught if "elzino" in str(each.message)]
+print(json.dumps([hook.hook_name, fields, hidden, ours, [line for line in lines if "elzino" in line]]))
+"""
+    name, fields, hidden, warned, logged = in_a_new_process(code)
+
+    assert name == "Telzino"
+    assert fields == [f"extra__telzino__{each}" for each in ("agent_id", "audience", "ca_bundle", "timeout")]
+    assert hidden == ["schema", "port", "extra"]
+    assert (warned, logged) == ([], [])
+
+
+@pytest.mark.parametrize("module", ["sensors.call", "operators.call", "hooks.telzino"])
+def test_imports_are_lean(module: str) -> None:
+    """Every DAG parse and every worker start pays for an import: no HTTP library, no web server."""
+    code = f"""
+import json, sys
+import airflow.sdk
+before = set(sys.modules)
+import airflow_provider_telzino.{module}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    added = in_a_new_process(code)
+
+    heavy = {"aiohttp", "requests", "urllib3", "fastapi", "uvicorn", "airflow_provider_telzino.sandbox"}
+    assert not heavy.intersection(added)
+    assert f"airflow_provider_telzino.{module}" in added
+
+
+def test_the_provider_info_needs_nothing() -> None:
+    """Every Airflow process reads it at its start: it imports nothing but the package itself."""
+    code = """
+import json, sys
+import __future__, typing
+before = set(sys.modules)
+import airflow_provider_telzino.get_provider_info
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    assert in_a_new_process(code) == [
+        "airflow_provider_telzino",
+        "airflow_provider_telzino.get_provider_info",
+    ]
+
+
+def test_imports_cost_little_beside_airflows_own() -> None:
+    """Sensors and operators add few modules that aren't ours, and so little time, to a DAG parse."""
+    code = """
+import json, sys
+import airflow.sdk, airflow.sdk.bases.sensor, airflow.providers.common.compat.sdk
+before = set(sys.modules)
+import airflow_provider_telzino.sensors.call, airflow_provider_telzino.operators.call
+added = set(sys.modules) - before
+print(json.dumps(sorted(name for name in added if not name.startswith("airflow_provider_telzino"))))
+"""
+    assert in_a_new_process(code) == []
+
+
+def test_public_names_are_where_the_interface_says() -> None:
+    """DAGs of others depend on these imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from airflow_provider_telzino.exceptions import TelzinoError
+        from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook
+        from airflow_provider_telzino.models import Call, CallStatus
+        from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
+        from airflow_provider_telzino.sensors.call import TelzinoCallSensor
+        from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+
+    for public in (
+        Call,
+        CallStatus,
+        TelzinoAsyncHook,
+        TelzinoCallSensor,
+        TelzinoCallTrigger,
+        TelzinoError,
+        TelzinoGetCallOperator,
+        TelzinoHook,
+    ):
+        assert public.__doc__
+
+
+def test_the_package_is_typed() -> None:
+    """Type checkers of users read our annotations."""
+    assert (PACKAGE / "py.typed").is_file()
