@@ -1,0 +1,58 @@
+# Every target sets up by itself what it needs: a machine needs only Python (3.10 or newer), git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test check lint format types fast-tests dist constraints setup clean
+
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
+	  || sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## Run a call through a real Airflow and show it live (about a minute)
+	@$(BIN)/python -m devtools.demo
+
+ui: $(READY) ## The same, then leave Airflow's web interface running until Ctrl-C
+	@$(BIN)/python -m devtools.demo --ui
+
+test: $(READY) ## Run all tests, with coverage of the package
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+
+check: lint types fast-tests ## The quick loop: lint, types, fast tests (under a minute)
+
+lint: $(READY) ## Check style and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: $(READY) ## Put code into the project's format and fix what can be fixed by machine
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+types: $(READY) ## Check types strictly
+	@$(BIN)/mypy
+
+fast-tests: $(READY) ## Run the tests that need no real Airflow
+	@$(BIN)/python -m pytest -n 2 -q -m "not slow" $(PYTEST_ARGS)
+
+dist: $(READY) ## Build the wheel and the sdist into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation
+
+constraints: $(READY) ## Pin the newest versions of all that we develop against, for every Python
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --group dev --extra sandbox --output-file constraints.txt pyproject.toml
+
+setup: $(READY) ## Only set up .venv
+
+clean: ## Remove everything that make made
+	rm -rf $(VENV) .work dist build .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt devtools/set_up.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "$(PYTHON) is not a Python 3.10 or newer ($$($(PYTHON) --version 2>&1)). Name one: make PYTHON=python3.12 ..."; \
+	  exit 1; } >&2
+	@$(PYTHON) devtools/set_up.py

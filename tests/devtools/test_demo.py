@@ -1,0 +1,150 @@
+"""``make demo`` with a real Airflow: it succeeds, explains its failures, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from devtools.airflow_instance import AirflowApi
+from devtools.demo.__main__ import WORK
+from devtools.demo.story import DAG_ID
+from devtools.process_mark import MARK, lives, marked
+from devtools.processes import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+StartDemo = Callable[..., subprocess.Popen[str]]
+
+DEMO_TIMEOUT = 240.0
+"""Seconds: several times what it needs, since other tests run beside it."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def start_demo() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Yield a function that starts the demo as make does, but in a session of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "devtools.demo", *options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(demo)
+        return demo
+
+    yield start
+    for demo in started:
+        if demo.poll() is None:  # The test failed.
+            demo.terminate()
+        demo.communicate(timeout=60)
+
+
+def processes_of(demo: subprocess.Popen[str]) -> tuple[str, list[psutil.Process]]:
+    """Return the mark of all that the demo starts, and what it has started so far, its guard included."""
+    children = psutil.Process(demo.pid).children(recursive=True)
+    marks = set()
+    for child in children:
+        with contextlib.suppress(psutil.Error):  # A task that has just ended can't be read.
+            marks |= {child.environ()[MARK]} if MARK in child.environ() else set()
+    assert len(marks) == 1
+    return marks.pop(), children
+
+
+def assert_nothing_left(demo: subprocess.Popen[str], mark: str, seen: list[psutil.Process]) -> None:
+    """No process that was seen, none that came later, and no folder."""
+    assert [process for process in seen if lives(process)] == []
+    assert marked(mark) == []
+    assert list(WORK.glob(f"demo-{demo.pid}-*")) == []
+
+
+def read_until(demo: subprocess.Popen[str], text: str) -> str:
+    """Read the output up to the line with this text."""
+    assert demo.stdout is not None
+    output = ""
+    for line in demo.stdout:
+        output += line
+        if text in line:
+            return output
+    pytest.fail(f"No {text!r} in:\n{output}")
+
+
+def test_demo_succeeds_and_leaves_nothing(start_demo: StartDemo) -> None:
+    """The record and the states are printed, the secret isn't, the exit code is 0."""
+    demo = start_demo()
+    output = read_until(demo, "✓ Placing a call")
+    mark, seen = processes_of(demo)
+
+    rest, _ = demo.communicate(timeout=DEMO_TIMEOUT)
+
+    output += rest
+    assert demo.returncode == 0, output
+    assert "call: in_progress" in output
+    assert "task wait_for_call: deferred" in output
+    assert '"status": "completed"' in output
+    assert "The demo succeeded" in output
+    assert "sandbox-secret" not in output
+    assert_nothing_left(demo, mark, seen)
+
+
+@pytest.mark.parametrize("moment", ["Making Airflow's database", "Starting api-server", "call: in_progress"])
+def test_ctrl_c_leaves_nothing(start_demo: StartDemo, moment: str) -> None:
+    """At whatever moment it comes; the exit code is that of an interrupted program."""
+    demo = start_demo()
+    read_until(demo, moment)
+    time.sleep(1)
+    mark, seen = processes_of(demo)
+
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=30)
+
+    assert demo.returncode == 128 + signal.SIGINT, output
+    assert_nothing_left(demo, mark, seen)
+
+
+def test_ui_stays_until_it_is_interrupted(start_demo: StartDemo) -> None:
+    """It prints address and login; the interrupt is its normal end."""
+    demo = start_demo("--ui")
+    output = read_until(demo, "Ctrl-C stops it all")
+    mark, seen = processes_of(demo)
+    base_url, user, password = re.search(  # type: ignore[union-attr]
+        r"Airflow +(http://127\.0\.0\.1:\d+).*user +(\S+).*password +(\S+)", output, re.DOTALL
+    ).groups()
+
+    runs = AirflowApi(base_url, user, password).request("GET", f"/dags/{DAG_ID}/dagRuns")["dag_runs"]
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=30)
+
+    assert [run["state"] for run in runs] == ["success"]
+    assert demo.returncode == 0, output
+    assert_nothing_left(demo, mark, seen)
+
+
+def test_a_failure_shows_what_explains_it(start_demo: StartDemo, tmp_path: Path) -> None:
+    """A DAG file with an error: its traceback is shown, the exit code is 1, the logs are kept."""
+    (tmp_path / "broken_dag.py").write_text("import airflow.sdk\nraise ValueError('this DAG is broken')\n")
+    demo = start_demo("--dags-folder", str(tmp_path))
+
+    output, _ = demo.communicate(timeout=DEMO_TIMEOUT)
+
+    assert demo.returncode == 1, output
+    assert "this DAG is broken" in output
+    assert "All logs: .work/demo-failed-logs" in output

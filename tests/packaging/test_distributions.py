@@ -1,0 +1,86 @@
+"""The wheel and the sdist hold what their users need, and nothing else."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "airflow_provider_telzino"
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Build both and return their paths: sdist, then the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def in_wheel(distributions: tuple[Path, Path]) -> set[str]:
+    """Return the names of the files in the wheel."""
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        return set(wheel.namelist())
+
+
+@pytest.fixture(scope="module")
+def in_sdist(distributions: tuple[Path, Path]) -> set[str]:
+    """Return the names of the files in the sdist, without its top folder."""
+    with tarfile.open(distributions[0]) as sdist:
+        return {name.partition("/")[2] for name in sdist.getnames()}
+
+
+def files_in(*folders: str) -> set[str]:
+    """Return all files in these folders of the work tree, without what Python and editors leave there."""
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+
+
+def test_the_wheel_has_the_whole_package(in_wheel: set[str]) -> None:
+    """Every module and every file that a module reads, and the marker of typed packages."""
+    assert files_in(PACKAGE) <= in_wheel
+    assert f"{PACKAGE}/py.typed" in in_wheel
+
+
+def test_the_wheel_has_nothing_else(in_wheel: set[str]) -> None:
+    """No tests, no developers' tools: top-level names belong to everybody."""
+    tops = {name.partition("/")[0] for name in in_wheel}
+
+    assert {top for top in tops if not top.endswith(".dist-info")} == {PACKAGE}
+
+
+def test_airflow_finds_the_provider_in_the_wheel(distributions: tuple[Path, Path]) -> None:
+    """By the entry point that Airflow looks for."""
+    entry_points = configparser.ConfigParser()
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+        entry_points.read_string(wheel.read(name).decode())
+
+    assert dict(entry_points["apache_airflow_provider"]) == {
+        "provider_info": f"{PACKAGE}.get_provider_info:get_provider_info"
+    }
+
+
+def test_the_sdist_has_all_that_the_work_tree_has(in_sdist: set[str]) -> None:
+    """Enough to build, to test, to read and to learn from: package, tests and their tools, docs, examples."""
+    top_files = {"README.md", "Makefile", "constraints.txt", "pyproject.toml"}
+    folders = ("devtools", "docs", "example_dags", "tests")
+    optional = {"CHANGELOG.md"} if (ROOT / "CHANGELOG.md").exists() else set()
+
+    missing = (top_files | optional | files_in(PACKAGE, *folders)) - in_sdist
+
+    assert missing == set()
+
+
+def test_the_sdist_has_nothing_of_a_developers_machine(in_sdist: set[str]) -> None:
+    """No virtual environment, no caches, no logs."""
+    assert not [name for name in in_sdist if name.startswith((".venv", ".work")) or name.endswith(".pyc")]
