@@ -20,7 +20,7 @@ ui: $(READY) ## The same, then leave Airflow's web interface running until Ctrl-
 	@$(BIN)/python -m devtools.demo --ui
 
 test: $(READY) ## Run all tests, with coverage of the package
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(PYTEST_ARGS)
 
 check: lint types fast-tests ## The quick loop: lint, types, fast tests (under a minute)
 
@@ -36,7 +36,7 @@ types: $(READY) ## Check types strictly
 	@$(BIN)/mypy
 
 fast-tests: $(READY) ## Run the tests that need no real Airflow
-	@$(BIN)/python -m pytest -n 2 -q -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" $(PYTEST_ARGS)
 
 dist: $(READY) ## Build the wheel and the sdist into dist/
 	@rm -rf dist

@@ -54,6 +54,7 @@ class ThreadedServer:
             lifespan="off",
             loop="asyncio",
             log_config=None,
+            log_level="warning",  # Nobody needs to read that it starts and ends.
             access_log=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
