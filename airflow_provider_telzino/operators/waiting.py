@@ -111,7 +111,7 @@ class CallWaiter(BaseOperator):
             else:
                 record = self.try_look(hook, wait, retry_for=RETRY_FOR if outcome == "ended" else 0)
             if record is None or not wait.saw(record):
-                self._wait_on(wait, outcome, event)
+                self._wait_on(wait, outcome, refused_by=(event or {}).get("error") if record else None)
         return self.finish(context, record)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -213,14 +213,13 @@ class CallWaiter(BaseOperator):
         wait.status, wait.since = event.get("status"), float(event.get("status_since") or wait.since)
         return str(outcome)
 
-    def _wait_on(self, wait: Wait, outcome: str, event: Mapping[str, Any] | None) -> NoReturn:
+    def _wait_on(self, wait: Wait, outcome: str, refused_by: object) -> NoReturn:
         """Decide what follows when the trigger is done, but the final record isn't here."""
         about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": wait.call_id}
-        if outcome == "refused":
+        if refused_by is not None:
             raise TelzinoError(
-                f"The triggerer could not wait for the call ({(event or {}).get('error')}), but this worker "
-                "was not refused. The triggerer's log lines above have the reason; does it know the same "
-                "connection?",
+                f"The triggerer could not wait for the call ({refused_by}), but this worker was not refused. "
+                "The triggerer's log lines above have the reason; does it know the same connection?",
                 **about,
             )
         if outcome == "ended" and wait.time_left() <= 0:

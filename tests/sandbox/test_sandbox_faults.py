@@ -13,6 +13,7 @@ import requests
 
 from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, Faults, Sandbox
 from airflow_provider_telzino.sandbox.faults import TokenBucket
+from airflow_provider_telzino.sandbox.server import listening_socket
 
 CALLS = f"/v1/agents/{DEFAULT_AGENT_ID}/outbound-calls"
 GOOD = {"to_number": "+18135551234"}
@@ -331,3 +332,9 @@ def test_no_address_before_the_start() -> None:
         _ = Sandbox().url
     with Sandbox() as sandbox, pytest.raises(RuntimeError, match="already"):
         sandbox.start()
+
+
+def test_answers_are_not_held_back() -> None:
+    """Without `TCP_NODELAY`, an answer sent in two parts takes 40 ms."""
+    with listening_socket("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
