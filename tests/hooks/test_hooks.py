@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino import exceptions, retry
+from airflow_provider_telzino.hooks.telzino import TelzinoHook
 from airflow_provider_telzino.sandbox import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
@@ -515,3 +516,75 @@ def test_a_hook_can_be_closed_and_used_again(
 
     assert hook.get_call(call["id"])["id"] == call["id"]
     assert threading.active_count() < 50
+
+
+class TestSession:
+    """``TelzinoHook.get_conn()``: the session for what the hook has no method for."""
+
+    def test_it_is_authenticated(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """A request over the session carries the token, fetched if need be."""
+        connect(sandbox, oauth=True)
+        with TelzinoHook() as hook:
+            answer = hook.get_conn().get(f"{sandbox.url}/v1/agents", timeout=5)
+
+        assert answer.status_code == 200
+        assert [each.method for each in sandbox.requests] == ["POST", "GET"]
+
+    def test_the_token_goes_nowhere_else(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """A request to another host, or one whose name begins alike, carries no token."""
+        connect("https://api.telzino.example")
+        with TelzinoHook() as hook:
+            answer = hook.get_conn().get(f"{sandbox.url}/v1/agents", timeout=5)
+
+        assert answer.status_code == 401
+        assert "authorization" not in sandbox.requests[0].headers
+
+
+class TestConnectionTest:
+    """``test_connection()``, behind Airflow's *Test* button."""
+
+    def test_with_a_default_agent(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """The default agent is read, so that a wrong one is found."""
+        connect(sandbox, oauth=True)
+        assert TelzinoHook().test_connection() == (
+            True,
+            "Telzino accepts the credentials. The default agent exists.",
+        )
+
+        connect(sandbox, extra={"agent_id": OTHER_ID})
+        works, words = TelzinoHook().test_connection()
+        assert not works
+        assert "404" in words
+
+    def test_without_a_default_agent(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """Without one, the cheapest list is read."""
+        connect(sandbox, extra={"agent_id": None})
+
+        assert TelzinoHook().test_connection() == (
+            True,
+            "Telzino accepts the credentials. No default agent is set.",
+        )
+        assert sandbox.requests[0].query == {"page": "1", "limit": "1"}
+
+    def test_it_never_raises(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """Whatever is wrong with the connection comes as words, after a single try."""
+        sandbox.faults.next("GET", "agents", status=503, times=9)
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"host": "http://telzino.example"}, "in the clear"),
+            ({"password": ""}, "no credentials"),
+            ({"host": "http://127.0.0.1:1"}, "connection failed"),
+            ({}, "503"),
+        ]
+        for fields, words in wrong:
+            connect(sandbox, **fields)
+            works, message = TelzinoHook().test_connection()
+            assert not works
+            assert words in message
+        assert len(sandbox.requests) == 1
+
+    def test_a_connection_that_does_not_exist(self) -> None:
+        """Airflow's own words, as a result."""
+        works, message = TelzinoHook("no_such_connection").test_connection()
+
+        assert not works
+        assert "no_such_connection" in message
