@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from airflow_provider_telzino.exceptions import (
     TelzinoBadRequestError,
@@ -29,9 +29,76 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_API_MESSAGE_CHARACTERS = 300
 MAX_RAW_MESSAGE_CHARACTERS = 1_000  # what is looked at of an error message, before it is cleaned
 
-_LONG_NUMBER = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){6,}")
+_BEARER = re.compile(r"(?i)bearer\s+\S+|[\w.~+/=-]{32,}")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_LONG_NUMBER = re.compile(r"[+(]*[0-9](?:[ ().-]{0,2}[0-9]){6,}")
+_WORD = re.compile(r"\w+")
 _SEVERAL_SPACES = re.compile(r"\s+")
 _HIDDEN = "[…]"
+_SEVERAL_HIDDEN = re.compile(r"\[…\](?:\W{0,3}\[…\])+")
+# What an error message needs to be understood, though a call's context may well hold the same words.
+_HARMLESS = frozenset(
+    [
+        "to_number",
+        "call_context",
+        "metadata",
+        "callback_url",
+        "agent",
+        "agents",
+        "field",
+        "fields",
+        "value",
+        "number",
+        "numbers",
+        "text",
+        "url",
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "be",
+        "by",
+        "can",
+        "cannot",
+        "characters",
+        "digits",
+        "does",
+        "exceeds",
+        "for",
+        "format",
+        "from",
+        "has",
+        "have",
+        "in",
+        "invalid",
+        "is",
+        "it",
+        "length",
+        "long",
+        "longer",
+        "maximum",
+        "may",
+        "missing",
+        "most",
+        "must",
+        "no",
+        "not",
+        "of",
+        "one",
+        "only",
+        "or",
+        "required",
+        "should",
+        "than",
+        "the",
+        "this",
+        "to",
+        "too",
+        "was",
+        "with",
+    ]
+)
 
 
 def no_answer(
@@ -117,11 +184,11 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
             **about,
         )
     return TelzinoBadRequestError(
-        f"The API refused the request ({status}): {_api_message(request, answer)}", **about
+        f"The API refused the request ({status}): {_api_message(settings, request, answer)}", **about
     )
 
 
-def _api_message(request: ApiRequest, answer: ApiAnswer) -> str:
+def _api_message(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> str:
     """Find the API's own words in an error answer, without what we sent and without phone numbers."""
     try:
         content = json.loads(answer.body)
@@ -130,39 +197,45 @@ def _api_message(request: ApiRequest, answer: ApiAnswer) -> str:
     message = _first_text(content)
     if message is None:
         return "it gave no reason."
-    for sent in sorted(_texts(request.json), key=len, reverse=True):
-        message = _without(message, sent)
+    message = _readable(message[:MAX_RAW_MESSAGE_CHARACTERS])
+    message = message.replace(settings.secret, _HIDDEN)
+    message = _BEARER.sub(_HIDDEN, message)
     message = _LONG_NUMBER.sub(_HIDDEN, message)
-    return _SEVERAL_SPACES.sub(" ", message).strip()[:MAX_API_MESSAGE_CHARACTERS]
+    sent = set(_words(request.json)) - _HARMLESS
+    message = _WORD.sub(lambda word: _HIDDEN if word.group().casefold() in sent else word.group(), message)
+    message = _SEVERAL_HIDDEN.sub(_HIDDEN, _SEVERAL_SPACES.sub(" ", message))
+    return message.strip()[:MAX_API_MESSAGE_CHARACTERS]
 
 
-def _first_text(content: object) -> str | None:
+def _first_text(content: object, depth: int = 5) -> str | None:
     """Take the first text at one of the usual places: the shape of error answers isn't documented."""
     if isinstance(content, str):
-        return content[:MAX_RAW_MESSAGE_CHARACTERS] or None
+        return content or None
+    if depth == 0:
+        return None
     if isinstance(content, list):
-        found = [text for text in map(_first_text, content[:5]) if text]
+        found = [text for text in (_first_text(each, depth - 1) for each in content[:5]) if text]
         return "; ".join(found) or None
     if isinstance(content, dict):
         for key in ("message", "detail", "error_description", "error", "errors", "msg", "title"):
-            if text := _first_text(content.get(key)):
+            if text := _first_text(content.get(key), depth - 1):
                 return text
     return None
 
 
-def _texts(value: object) -> set[str]:
-    """Find all texts among the values that we sent: a message must not repeat them, nor a part of them."""
-    if isinstance(value, str):
-        return {value} if len(value) >= 4 else set()
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return set().union(*(_texts(part) for part in value)) if isinstance(value, (list, tuple)) else set()
+def _readable(message: str) -> str:
+    """Undo what may hide a word that we sent: URL encoding and JSON's escapes."""
+    return _ESCAPE.sub(lambda escape: chr(int(escape.group(1), 16)), unquote_plus(message))
 
 
-def _without(message: str, sent: str) -> str:
-    """Take out of a message what was sent: a short text as a whole, a long one in parts of 10 letters."""
-    if len(sent) < 10:
-        return message.replace(sent, _HIDDEN)
-    while (match := SequenceMatcher(None, message, sent, autojunk=False).find_longest_match()).size >= 10:
-        message = message[: match.a] + _HIDDEN + message[match.a + match.size :]
-    return message
+def _words(sent: object) -> Iterator[str]:
+    """Go through all words of the values that we sent, and of the keys that the user chose."""
+    if isinstance(sent, Mapping):
+        for key, value in sent.items():
+            yield from _words(str(key))
+            yield from _words(value)
+    elif isinstance(sent, (list, tuple)):
+        for value in sent:
+            yield from _words(value)
+    elif sent is not None:
+        yield from (word.casefold() for word in _WORD.findall(str(sent)))
