@@ -20,6 +20,8 @@ from airflow_provider_telzino.models import CallStatus
 
 USER_AGENT = f"airflow-provider-telzino/{__version__}"
 MAX_PAGE_SIZE = 100
+MAX_TOKEN_LIFETIME = 365 * 86_400  # seconds; it also keeps an absurd number from overflowing
+MAX_STALE_PAGES = 3  # pages in a row without anything new, after which a list counts as read
 TOKEN_MARGIN = 60.0  # seconds before its end at which a token counts as expired
 
 
@@ -185,7 +187,7 @@ def read_token(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> tu
     if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
         raise api_errors.unreadable(settings, request, "The token answer has no `access_token`.")
     if isinstance(expires_in, (int, float)) and not isinstance(expires_in, bool) and expires_in > 0:
-        return token, float(expires_in)
+        return token, float(min(expires_in, MAX_TOKEN_LIFETIME))
     return token, math.inf
 
 
@@ -216,17 +218,19 @@ class Pages:
 
     def __init__(self, limit: int | None = None) -> None:
         self._left = math.inf if limit is None else limit
+        self._stale = 0
         self._seen: set[str] = set()
 
     def wanted(self) -> bool:
         """Whether one more page is to be read. Each question counts as a page."""
         self._left -= 1
-        return self._left >= 0
+        return self._left >= 0 and self._stale < MAX_STALE_PAGES
 
     def new(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave out what an earlier page had."""
         new = [item for item in items if item["id"] not in self._seen]
         self._seen.update(item["id"] for item in new)
+        self._stale = 0 if new else self._stale + 1
         return new
 
 

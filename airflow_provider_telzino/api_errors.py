@@ -124,6 +124,13 @@ def no_answer(
     return TelzinoUnavailableError(f"{what}{hint}", maybe_received=connected, **about)
 
 
+def no_token(settings: Settings) -> TelzinoError:
+    """Build the error for a request that waited in vain for another one to fetch the access token."""
+    return TelzinoUnavailableError(
+        "No access token could be fetched in time.", maybe_received=False, conn_id=settings.conn_id
+    )
+
+
 def _maybe_placed(request: ApiRequest) -> str:
     if request.idempotent:
         return ""

@@ -19,6 +19,7 @@ MAX_CONTEXT_CHARACTERS = 4_000
 MAX_METADATA_BYTES = 16 * 1024
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -83,6 +84,8 @@ def checked_context(call_context: object) -> str:
     """Check ``call_context``: text of limited length."""
     if not isinstance(call_context, str):
         raise TelzinoConfigurationError("`call_context` should be text.")
+    if any("\ud800" <= character <= "\udfff" for character in call_context):
+        raise TelzinoConfigurationError("`call_context` holds half a character (a lone surrogate).")
     if len(call_context) > MAX_CONTEXT_CHARACTERS:
         raise TelzinoConfigurationError(
             f"`call_context` has {len(call_context):,} characters; "
@@ -116,6 +119,7 @@ def checked_callback_url(callback_url: object) -> str:
     try:
         url = urlsplit(callback_url) if isinstance(callback_url, str) else None
         good = url is not None and url.scheme == "https" and bool(url.hostname)
+        good = good and _VISIBLE.fullmatch(str(callback_url)) is not None
     except ValueError:
         good = False
     if not good or not isinstance(callback_url, str):

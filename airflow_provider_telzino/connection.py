@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -110,7 +111,7 @@ class _FieldChecks:
                 "(http:// is for a sandbox on this machine only)."
             )
         netloc = url.netloc if own_port or not port else f"{url.netloc.rstrip(':')}:{port}"
-        return f"{url.scheme}://{netloc}{url.path.rstrip('/')}"
+        return f"{url.scheme}://{netloc.lower()}{url.path.rstrip('/')}"
 
     def secret(self, password: str | None, client_id: str | None) -> str:
         secret = (password or "").strip()
@@ -133,7 +134,7 @@ class _FieldChecks:
             return DEFAULT_TIMEOUT
         try:
             seconds = float(value) if isinstance(value, (int, float, str)) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             seconds = math.nan
         if isinstance(value, bool) or not 0 < seconds <= MAX_TIMEOUT:
             raise self.error(f"Extra `timeout` should be seconds, over 0 and at most {MAX_TIMEOUT:g}.")
@@ -142,11 +143,16 @@ class _FieldChecks:
     def ca_bundle(self, path: str | None) -> str | None:
         # requests would heed these by itself, but aiohttp wouldn't: worker and triggerer must agree.
         path = path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
-        if path is not None and not os.path.exists(path):
-            raise self.error(
-                "Extra `ca_bundle`, or else REQUESTS_CA_BUNDLE of the environment, names a file that doesn't "
-                "exist on this machine."
-            )
+        if path is None:
+            return None
+        where = "Extra `ca_bundle`, or else REQUESTS_CA_BUNDLE of the environment, names"
+        try:
+            if not os.path.isdir(path):
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        except ssl.SSLError:
+            raise self.error(f"{where} a file without CA certificates (PEM).") from None
+        except OSError:
+            raise self.error(f"{where} a file that can't be read on this machine.") from None
         return path
 
 

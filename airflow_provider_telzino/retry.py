@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -74,7 +74,7 @@ def backoff(failures: int, *, floor: float, time_left: float) -> float:
     return min(max(floor, _jitter(0, ceiling)), max(time_left, 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass
 class RetryRules:
     """When to try a request again, and when to give up.
 
@@ -87,6 +87,7 @@ class RetryRules:
     idempotent: bool
     retry_for: float
     log: Any
+    _not_found: int = field(default=0, init=False)  # 404s in a row
 
     def arguments(self) -> dict[str, Any]:
         """Say it all in the arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
@@ -105,8 +106,9 @@ class RetryRules:
 
     def _retry(self, state: tenacity.RetryCallState) -> bool:
         error = _error(state)
-        if isinstance(error, TelzinoNotFoundError):
-            return self.idempotent and state.attempt_number < NOT_FOUND_TRIES
+        self._not_found = self._not_found + 1 if isinstance(error, TelzinoNotFoundError) else 0
+        if self._not_found:
+            return self.idempotent and self._not_found < NOT_FOUND_TRIES
         return isinstance(error, TelzinoTransientError) and (self.idempotent or not error.maybe_received)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:

@@ -18,6 +18,7 @@ from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus, has_e
 DEFAULT_POLL_INTERVAL = 10.0  # seconds between two looks
 DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
 MIN_POLL_INTERVAL = 0.1  # seconds; a smaller interval would only load the API
+MAX_DURATION = 366 * 86_400.0  # seconds
 JITTER = 0.1  # the share of the interval by which a pause may be shorter or longer
 
 _uniform = random.SystemRandom().uniform
@@ -84,8 +85,10 @@ class Wait:
     def last_seen(self) -> str:
         """Say what is known of the call, for people."""
         if self.status is None:
-            return "no look at it succeeded"
-        return f"it was last seen {self.status}, for {max(0.0, time.time() - self.since):.0f} s"
+            return "it could not be looked at"
+        age = time.time() - self.since
+        # In Airflow's mode `reschedule` each look is a process of its own, which can't know.
+        return f"it was last seen {self.status}" + (f", for {age:.1f} s" if age >= 0.05 else "")
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,11 @@ class OutcomePolicy:
 def seconds(argument: str, value: float | timedelta) -> float:
     """Check a duration, in seconds or as a ``timedelta``, and return it in seconds."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    good = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < float("inf")
+    good = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= MAX_DURATION
     if not good:
-        raise TelzinoConfigurationError(f"`{argument}` should be seconds (at least 0) or a timedelta.")
+        raise TelzinoConfigurationError(
+            f"`{argument}` should be seconds (at least 0, at most a year) or a timedelta."
+        )
     return float(number)
 
 

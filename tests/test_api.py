@@ -138,6 +138,8 @@ class TestRequests:
             ("to_number", None, "E.164"),
             ("call_context", "x" * 4_001, "4,001 characters; the API takes at most 4,000"),
             ("call_context", 7, "text"),
+            ("call_context", "half \ud800", "surrogate"),
+            ("callback_url", "https://ex\n.example/a b", "https://"),
             ("metadata", ["a"], "mapping"),
             ("metadata", {1: "a"}, "text keys"),
             ("metadata", {"a": {1, 2}}, "JSON doesn't have"),
@@ -326,6 +328,8 @@ class TestAnswers:
             60,
         )
         assert api.read_token(SETTINGS, request, answer(200, {"access_token": "t"})) == ("t", float("inf"))
+        absurd = {"access_token": "t", "expires_in": 10**400}
+        assert api.read_token(SETTINGS, request, answer(200, absurd)) == ("t", api.MAX_TOKEN_LIFETIME)
 
     @pytest.mark.parametrize("status", [400, 401, 403])
     def test_refused_client_credentials(self, status: int) -> None:

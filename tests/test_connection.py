@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from airflow.providers.common.compat.sdk import Connection
 
@@ -40,7 +42,7 @@ def test_a_token_alone_is_enough() -> None:
 def test_all_fields(tmp_path: Path) -> None:
     """Each field of the form arrives, without the blanks that a paste brings along."""
     bundle = tmp_path / "ca.pem"
-    bundle.touch()
+    shutil.copy(certifi.where(), bundle)
     extra = {"agent_id": " a ", "audience": "https://x/", "timeout": "12.5", "ca_bundle": str(bundle)}
 
     read = settings(extra, host=" https://proxy.example/telzino/ ", login=" id ", password=" secret\n")
@@ -63,7 +65,7 @@ def test_all_fields(tmp_path: Path) -> None:
         ("http://127.0.0.1", 8765, "http://127.0.0.1:8765"),
         ("http://localhost:8765/", None, "http://localhost:8765"),
         ("http://[::1]:8765", None, "http://[::1]:8765"),
-        ("HTTPS://API.example", None, "https://API.example"),
+        ("HTTPS://API.example/Path", None, "https://api.example/Path"),
     ],
 )
 def test_hosts(host: str | None, port: int | None, base_url: str) -> None:
@@ -136,7 +138,9 @@ def test_a_client_secret_may_hold_anything() -> None:
         ('{"timeout": NaN}', "`timeout` should be seconds"),
         ({"timeout": True}, "`timeout` should be seconds"),
         ({"timeout": []}, "`timeout` should be seconds"),
-        ({"ca_bundle": "/does/not/exist.pem"}, "`ca_bundle`.* names a file"),
+        ({"timeout": 10**400}, "`timeout` should be seconds"),
+        ({"ca_bundle": "/does/not/exist.pem"}, "`ca_bundle`.* can't be read"),
+        ({"ca_bundle": __file__}, "`ca_bundle`.* without CA certificates"),
     ],
 )
 def test_bad_extras(extra: object, words: str) -> None:
@@ -156,7 +160,7 @@ def test_the_environments_ca_bundle_serves_both_hooks(
 ) -> None:
     """REQUESTS_CA_BUNDLE is heeded by requests alone: so that aiohttp agrees, it becomes a setting."""
     bundle = tmp_path / "company.pem"
-    bundle.touch()
+    shutil.copy(certifi.where(), bundle)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
 
     assert settings().ca_bundle == str(bundle)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -234,7 +235,7 @@ class TestTime:
     def test_a_timeout_names_the_last_status(self, live: dict[str, Any], make: MakeTask) -> None:
         """The error says what was last seen of the call, and for how long."""
         with pytest.raises(
-            exceptions.TelzinoTimeoutError, match=r"timeout of 0\.5 s.*dialing, for \d+ s"
+            exceptions.TelzinoTimeoutError, match=r"timeout of 0\.5 s.*dialing, for \d\.\d s"
         ) as caught:
             Run(make(call_id=live["id"], timeout=0.5)).to_the_end()
 
@@ -469,6 +470,7 @@ class TestEvents:
             {"outcome": "won", "call_id": CALL_ID},
             {"outcome": "ended"},
             {"outcome": "ended", "call_id": AGENT_ID},
+            {"outcome": "ended", "call_id": CALL_ID, "status_since": "now"},
         ],
     )
     def test_an_unknown_event_fails_closed(self, sandbox: Sandbox, event: Any) -> None:
@@ -539,6 +541,19 @@ class TestModes:
         """A mode matters only with ``deferrable=False``."""
         assert isinstance(Run(sensor(call_id=live["id"], mode="reschedule")).step("execute"), TaskDeferred)
 
+    def test_a_reschedule_timeout_claims_nothing_it_cannot_know(self, live: dict[str, Any]) -> None:
+        """Each look is a process of its own there, so the message has the status but no age."""
+        run = Run(sensor(call_id=live["id"], deferrable=False, mode="reschedule", timeout=1))
+        run.ti.first_reschedule_date = pendulum.now().subtract(seconds=30)
+
+        with pytest.raises(exceptions.TelzinoSensorTimeoutError, match=r"it was last seen dialing\."):
+            run.step("execute")
+
+    @pytest.mark.parametrize("make", [sensor, poking_sensor])
+    def test_no_interval_makes_a_busy_loop(self, make: MakeTask) -> None:
+        """An interval of 0 is raised to a tenth of a second in every mode."""
+        assert make(call_id=CALL_ID, poke_interval=0).poke_interval == 0.1
+
     def test_silent_fail(self, sandbox: Sandbox, later: Later, live: dict[str, Any]) -> None:
         """Airflow's ``silent_fail`` makes a poking sensor look again whatever the error."""
         sandbox.faults.next("GET", "outbound-calls", status=403, times=3)
@@ -555,6 +570,9 @@ class TestModes:
         ({"fail_on": "failed"}, "`fail_on`"),
         ({"skip_on": ["failed"]}, "`skip_on`"),
         ({"record_fields": []}, "`record_fields`"),
+        ({"timeout": float("inf")}, "`timeout`"),
+        ({"timeout": 1e300}, "`timeout`"),
+        ({"timeout": "1h"}, "`timeout`"),
     ],
 )
 def test_mistakes_are_found_when_the_dag_is_parsed(

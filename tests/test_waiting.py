@@ -62,14 +62,14 @@ def test_a_wait_goes_on_where_another_process_left_it() -> None:
         one.saw({"status": "dialing"})
 
         assert one.log.lines == []
-        assert one.last_seen() == "it was last seen dialing, for 30 s"
+        assert one.last_seen() == "it was last seen dialing, for 30.0 s"
         one.saw({"status": "in_progress"})
         assert one.log.lines == ["Call c: dialing → in_progress after 30.0 s."]
 
 
 def test_a_wait_that_saw_nothing_says_so() -> None:
     """Without any successful look there is no status to name."""
-    assert wait().last_seen() == "no look at it succeeded"
+    assert wait().last_seen() == "it could not be looked at"
 
 
 def test_pauses_have_jitter_and_end_at_the_deadline() -> None:

@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
 )
 
-from airflow_provider_telzino import api, checks
+from airflow_provider_telzino import api, api_errors, checks
 from airflow_provider_telzino.connection import Settings
 from airflow_provider_telzino.exceptions import (
     TelzinoConfigurationError,
@@ -264,7 +264,9 @@ class TelzinoHook(_TelzinoHookBase):
         settings = self.settings
         if not settings.client_id:
             return settings.secret
-        with self._token_lock:
+        if not self._token_lock.acquire(timeout=timeout):
+            raise api_errors.no_token(settings)
+        try:
             token = self._tokens.usable(refused)
             if token is None:
                 request = api.token_request(settings)
@@ -274,6 +276,8 @@ class TelzinoHook(_TelzinoHookBase):
                 _mask(token)
                 self._tokens.keep(token, lifetime)
             return token
+        finally:
+            self._token_lock.release()
 
     def _open(self) -> RequestsTransport:
         settings = self.settings
@@ -399,7 +403,11 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         """Return the access token; of several coroutines that need a new one, the first fetches it."""
         if not settings.client_id:
             return settings.secret
-        async with self._token_lock:
+        try:
+            await asyncio.wait_for(self._token_lock.acquire(), timeout)
+        except asyncio.TimeoutError:
+            raise api_errors.no_token(settings) from None
+        try:
             token = self._tokens.usable(refused)
             if token is None:
                 request = api.token_request(settings)
@@ -409,6 +417,8 @@ class TelzinoAsyncHook(_TelzinoHookBase):
                 await _mask_in_thread(token)
                 self._tokens.keep(token, lifetime)
             return token
+        finally:
+            self._token_lock.release()
 
     async def _open(self, settings: Settings) -> AiohttpTransport:
         async with self._transport_lock:

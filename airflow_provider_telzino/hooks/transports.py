@@ -8,9 +8,9 @@ the first request: tasks that send nothing don't pay for them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
@@ -35,11 +35,11 @@ class RequestsTransport:
     """
 
     def __init__(self, settings: Settings, get_token: Callable[[], str]) -> None:
-        import requests
+        from airflow_provider_telzino.hooks.time_limit import session_with_time_limit
 
         self.settings = settings
         self.get_token = get_token
-        self.session = requests.Session()
+        self.session = session_with_time_limit()
         self.session.headers["User-Agent"] = api.USER_AGENT
         self.session.verify = settings.ca_bundle or True
         self.session.auth = self._authorize
@@ -58,31 +58,38 @@ class RequestsTransport:
         """
         import requests
 
-        give_up_at = time.monotonic() + timeout
+        from airflow_provider_telzino.hooks.time_limit import TimeLimit
+
+        limit = TimeLimit(timeout)
         try:
-            with self.session.request(
-                request.method,
-                f"{self.settings.base_url}{request.path}",
-                params=request.params,
-                json=request.json,
-                headers={"Authorization": f"Bearer {token}"} if token else None,
-                auth=lambda prepared: prepared,  # else requests puts credentials from ~/.netrc in its place
-                timeout=timeout,
-                verify=self.settings.ca_bundle,  # None is the session's, so the environment's
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                limit,
+                self.session.request(
+                    request.method,
+                    f"{self.settings.base_url}{request.path}",
+                    params=request.params,
+                    json=request.json,
+                    headers={"Authorization": f"Bearer {token}"} if token else None,
+                    auth=lambda prepared: (
+                        prepared
+                    ),  # else requests puts credentials from ~/.netrc in its place
+                    timeout=timeout,
+                    verify=self.settings.ca_bundle,  # None is the session's, so the environment's
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 body = bytearray()
                 for chunk in response.iter_content(_CHUNK_BYTES):
                     body += chunk
                     if len(body) > api_errors.MAX_BODY_BYTES:
                         raise api_errors.too_large(self.settings, request)
-                    if time.monotonic() > give_up_at:
-                        raise requests.exceptions.ReadTimeout
+                if limit.is_over:  # the body was cut off, and may look whole
+                    raise requests.exceptions.ReadTimeout
                 return api.ApiAnswer(response.status_code, bytes(body), response.headers.get("Retry-After"))
         except requests.exceptions.RequestException as error:
             causes = list(_causes(error))
-            timed_out = isinstance(error, requests.exceptions.Timeout)
+            timed_out = limit.is_over or isinstance(error, requests.exceptions.Timeout)
             raise api_errors.no_answer(
                 self.settings,
                 request,
@@ -93,7 +100,7 @@ class RequestsTransport:
 
     def _authorize(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
         # The token goes to the connection's host and nowhere else.
-        if (prepared.url or "").startswith(f"{self.settings.base_url}/"):
+        if urlsplit(prepared.url or "")[:2] == urlsplit(self.settings.base_url)[:2]:
             prepared.headers["Authorization"] = f"Bearer {self.get_token()}"
         return prepared
 
@@ -103,10 +110,10 @@ class AiohttpTransport:
 
     Args:
         settings: The connection.
-        context: TLS settings; see :func:`ssl_context`.
+        context: TLS settings; ``True`` where no TLS is used.
     """
 
-    def __init__(self, settings: Settings, context: ssl.SSLContext) -> None:
+    def __init__(self, settings: Settings, context: ssl.SSLContext | bool) -> None:
         import aiohttp
 
         self.settings = settings
@@ -121,7 +128,9 @@ class AiohttpTransport:
     @classmethod
     async def open(cls, settings: Settings) -> AiohttpTransport:
         """Make a transport in the running loop. Reading CA certificates takes a while, so a thread does."""
-        return cls(settings, await asyncio.to_thread(_ssl_context, settings))
+        if settings.base_url.startswith("http://"):
+            return cls(settings, True)
+        return cls(settings, await asyncio.to_thread(_ssl_context, settings.ca_bundle))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -156,17 +165,19 @@ class AiohttpTransport:
             raise api_errors.no_answer(self.settings, request, _timed_out(timeout)) from error
         except (aiohttp.ClientError, OSError) as error:
             causes = list(_causes(error))
+            names_proxy = isinstance(error, aiohttp.ClientHttpProxyError)  # with its password
             raise api_errors.no_answer(
                 self.settings,
                 request,
                 _broken(causes),
-                connected=not isinstance(error, aiohttp.ClientConnectorError),
+                connected=not (names_proxy or isinstance(error, aiohttp.ClientConnectorError)),
                 untrusted=_is_untrusted(causes),
-            ) from error
+            ) from (None if names_proxy else error)
 
 
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    path = settings.ca_bundle
+@functools.lru_cache(maxsize=8)
+def _ssl_context(path: str | None) -> ssl.SSLContext:
+    """Make TLS settings. They are large and slow to make, so all sessions with one CA bundle share them."""
     is_folder = path is not None and os.path.isdir(path)
     return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
 

@@ -185,8 +185,8 @@ class CallWaiter(BaseOperator):
             raise AirflowSkipException(f"Call {record['id']} ended with {status}, which is in `skip_on`.")
         with self._softly():
             raise TelzinoCallEndedBadlyError(
-                f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`. "
-                "Its record is in XCom.",
+                f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`."
+                + (" Its record is in XCom." if self.do_xcom_push else ""),
                 conn_id=self.telzino_conn_id,
                 call_id=record["id"],
             )
@@ -203,14 +203,16 @@ class CallWaiter(BaseOperator):
     def _take_in(self, wait: Wait, event: Mapping[str, Any] | None) -> str:
         """Check a trigger's event, and go on from what it saw. Returns its outcome."""
         outcome = event.get("outcome") if isinstance(event, Mapping) else None
-        if event is None or outcome not in OUTCOMES or event.get("call_id") != wait.call_id:
+        since = event.get("status_since", wait.since) if isinstance(event, Mapping) else None
+        known = outcome in OUTCOMES and isinstance(since, (int, float))
+        if event is None or not known or event.get("call_id") != wait.call_id:
             raise TelzinoError(
                 "The trigger's event is unknown, or about another call. Do triggerer and workers run the "
                 "same version of the provider?",
                 conn_id=self.telzino_conn_id,
                 call_id=wait.call_id,
             )
-        wait.status, wait.since = event.get("status"), float(event.get("status_since") or wait.since)
+        wait.status, wait.since = event.get("status"), float(since or wait.since)
         return str(outcome)
 
     def _wait_on(self, wait: Wait, outcome: str, refused_by: object) -> NoReturn:

@@ -19,8 +19,10 @@ from airflow_provider_telzino.retry import RETRY_FOR
 from airflow_provider_telzino.waiting import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
+    MIN_POLL_INTERVAL,
     OutcomePolicy,
     Wait,
+    seconds,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +71,9 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        # The floor holds for Airflow's own modes, too: an interval of 0 would be a busy loop.
+        interval = max(seconds("poke_interval", poke_interval), MIN_POLL_INTERVAL)
+        super().__init__(poke_interval=interval, timeout=seconds("timeout", timeout), **kwargs)
         self.call_id = call_id
         self.agent_id = agent_id
         self.telzino_conn_id = telzino_conn_id

@@ -27,7 +27,7 @@ class HookUnderTest(Protocol):
     def get_transcript(self, transcript_id: str) -> dict[str, Any]:
         """See ``TelzinoHook``."""
 
-    def get_call_many_times_at_once(self, call_id: str, times: int) -> None:
+    def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
         """Ask for one call from many threads, or coroutines, at the same moment."""
 
     def close(self) -> None:
@@ -41,10 +41,10 @@ class SyncFace(TelzinoHook):
         """Read the list to its end."""
         return list(super().list_calls(status, agent_id))
 
-    def get_call_many_times_at_once(self, call_id: str, times: int) -> None:
+    def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
         """Ask from as many threads."""
         with ThreadPoolExecutor(times) as threads:
-            list(threads.map(self.get_call, [call_id] * times))
+            list(threads.map(lambda _: self.get_call(call_id, **arguments), range(times)))
 
 
 class AsyncFace:
@@ -65,11 +65,11 @@ class AsyncFace:
 
         return self.loop.run_until_complete(read())
 
-    def get_call_many_times_at_once(self, call_id: str, times: int) -> None:
+    def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
         """Ask from as many coroutines."""
 
         async def ask() -> None:
-            await asyncio.gather(*(self.hook.get_call(call_id) for _ in range(times)))
+            await asyncio.gather(*(self.hook.get_call(call_id, **arguments) for _ in range(times)))
 
         self.loop.run_until_complete(ask())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +32,35 @@ NUMBER = "+15005550100"
 def call(sandbox: Sandbox) -> dict[str, Any]:
     """A call in the sandbox that has ended."""
     return sandbox.add_call(status="completed", to_number=NUMBER)
+
+
+UNENDING = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+MOVED = "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 1000\r\n\r\n"
+
+
+@contextlib.contextmanager
+def dribbling_server(head: str) -> Iterator[str]:
+    """Answer with this head, then with a byte every 50 ms, forever."""
+    stop = threading.Event()
+
+    class Dribble(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(65_536)
+                self.request.sendall(head.encode() or b"HTTP/1.1 200 OK\r\nX: ")
+                while not stop.wait(0.05):
+                    self.request.sendall(b" ")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dribble)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        stop.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def requests_to(sandbox: Sandbox, part: str) -> list[Any]:
@@ -380,6 +411,63 @@ class TestFaults:
 
         with pytest.raises(exceptions.TelzinoUnavailableError, match=r"no answer within 0\.3 s"):
             make_hook().get_call(CALL_ID, retry_for=0)
+
+    @pytest.mark.parametrize("head", ["", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", UNENDING, MOVED])
+    def test_a_server_that_dribbles(
+        self, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest], head: str
+    ) -> None:
+        """Headers or a body that come a byte at a time are given up when the timeout is over."""
+        with dribbling_server(head) as url:
+            connect(url, extra={"timeout": 0.5})
+            started = time.monotonic()
+
+            with pytest.raises(exceptions.TelzinoError) as caught:
+                make_hook().get_call(CALL_ID, retry_for=0)
+
+            assert time.monotonic() - started < 10
+        if head != MOVED:
+            assert "no answer within 0.5 s" in str(caught.value)
+
+    @pytest.mark.parametrize("location", ["http://[bad", "/elsewhere"])
+    def test_the_address_of_a_redirect_does_not_matter(
+        self, sandbox: Sandbox, hook: HookUnderTest, location: str
+    ) -> None:
+        """A redirect isn't followed, so whatever it says is the same error."""
+        sandbox.faults.next("GET", "outbound-calls", location=location)
+
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="redirect"):
+            hook.get_call(CALL_ID)
+
+    def test_a_404_after_an_outage_is_not_final(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """Only 404s in a row count: a gateway that comes back may say anything for a moment."""
+        for status in (503, 503, 503, 404, 404, 503, 404, 404):
+            sandbox.faults.next("GET", "outbound-calls", status=status)
+
+        assert hook.get_call(call["id"]) == call
+
+    def test_a_hanging_token_endpoint_holds_nobody_longer_than_its_time(
+        self, sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
+    ) -> None:
+        """Those who wait for another one's token have their own time limit."""
+        connect(sandbox, oauth=True, extra={"timeout": 0.4})
+        sandbox.faults.next("POST", "/oauth/token", hang=True, times=50)
+        hook = make_hook()
+        started = time.monotonic()
+
+        with pytest.raises(exceptions.TelzinoUnavailableError):
+            hook.get_call_many_times_at_once(CALL_ID, 10, retry_for=0)
+
+        assert time.monotonic() - started < 3
+
+    def test_a_list_without_end_ends(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """A server that says "there is more" forever, but has nothing new, is not asked forever."""
+        page = {"data": [{"id": CALL_ID, "status": "busy"}], "pagination": {"hasNext": True}}
+        sandbox.faults.next("GET", "outbound-calls", raw_body=json.dumps(page).encode(), times=1_000)
+
+        assert [record["id"] for record in hook.list_calls()] == [CALL_ID]
+        assert len(sandbox.requests) == 4
 
     def test_nobody_listens(self, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]) -> None:
         """A refused connection is a clear error, and certain to have dialled nobody."""
