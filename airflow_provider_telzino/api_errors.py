@@ -164,12 +164,14 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
         return TelzinoPermissionError(
             "The credentials may not do this (403). Check in Telzino that they may use the agent.", **about
         )
-    if status == 404:
-        what = "call at this agent" if request.call_id else "such thing"
+    if status == 404 and not request.authorized:
         return TelzinoNotFoundError(
-            f"The API knows no {what} (404). Check `agent_id`{' and `call_id`' if request.call_id else ''}, "
-            "and the Host of the connection.",
-            **about,
+            "There is no token endpoint (404). Is the Host of the connection Telzino's API?", **about
+        )
+    if status == 404:
+        what, where = ("call", "`agent_id` and `call_id`") if request.call_id else ("agent", "`agent_id`")
+        return TelzinoNotFoundError(
+            f"The API knows no such {what} (404). Check {where}, and the Host of the connection.", **about
         )
     if status == 429:
         return TelzinoRateLimitError(

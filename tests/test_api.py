@@ -338,6 +338,11 @@ class TestAnswers:
             api.read_token(SETTINGS, api.token_request(SETTINGS), answer(status, {"error": SETTINGS.secret}))
         assert SETTINGS.secret not in str(caught.value)
 
+    def test_a_host_without_a_token_endpoint(self) -> None:
+        """A 404 there means the wrong host, not an unknown agent."""
+        with pytest.raises(exceptions.TelzinoNotFoundError, match="no token endpoint"):
+            api.read_token(SETTINGS, api.token_request(SETTINGS), answer(404, {}))
+
     @pytest.mark.parametrize("token", [None, "", 5, "two words", "line\nbreak", "ümlaut"])
     def test_a_token_that_is_none(self, token: object) -> None:
         """A token that can't be a header is refused before it becomes one."""
