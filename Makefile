@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check lint format types fast-tests dist constraints setup clean
+.PHONY: help demo ui test check lint format types fast-tests dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -47,6 +47,9 @@ constraints: $(READY) ## Pin the newest versions of all that we develop against,
 	  --no-emit-index-url --no-emit-find-links --group dev --extra sandbox --output-file constraints.txt pyproject.toml
 
 setup: $(READY) ## Only set up .venv
+
+system-packages: ## Install what some tests need of Debian (as root): PostgreSQL, Redis, Chromium
+	@$(PYTHON) -m devtools.system_packages
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) .work dist build .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

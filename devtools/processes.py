@@ -110,11 +110,13 @@ class ProcessFamily:
         log: Path,
         cwd: Path,
         may_end: bool = False,
+        user: str | None = None,
     ) -> Child:
         """Start a process; its output is appended to ``log``.
 
         It gets a session of its own: a Ctrl-C reaches only us, and we stop it in order. A name may be used
-        again when the former process of that name is gone.
+        again when the former process of that name is gone. ``user`` is the system user that it shall run as;
+        by default ours.
         """
         if name in self.children and self.children[name].running:
             raise ValueError(f"{name} runs already, as process {self.children[name].pid}")
@@ -128,6 +130,7 @@ class ProcessFamily:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=user,
             )
         child = self.children[name] = Child(name, popen, log, may_end)
         return child
