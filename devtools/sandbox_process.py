@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID
+from airflow_provider_telzino.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, DEFAULT_AGENT_ID
 from devtools.airflow_instance.environment import passed_on_environment
 from devtools.processes import ROOT, ProcessFamily
 
@@ -47,6 +48,16 @@ class SandboxProcess:
             family.check()
             time.sleep(0.1)
         raise TimeoutError(f"The sandbox did not print its address within {START_TIMEOUT:.0f} s")
+
+    def connection_options(self) -> list[str]:
+        """Return the options with which ``airflow connections add`` makes a connection to it."""
+        return [
+            *("--conn-type", "telzino"),
+            *("--conn-host", self.url),
+            *("--conn-login", CLIENT_ID),
+            *("--conn-password", CLIENT_SECRET),
+            *("--conn-extra", json.dumps({"agent_id": DEFAULT_AGENT_ID})),
+        ]
 
     def place_call(self, to_number: str, call_context: str, metadata: dict[str, Any]) -> str:
         """Place a call (``POST /v1/agents/{agentId}/outbound-calls``) and return its id."""

@@ -137,8 +137,7 @@ class AirflowInstance:
         self.run_cli("connections", "add", conn_id, *options)
 
     def start_all(self) -> None:
-        """Make the database and start every component; returns before they're ready."""
-        self.migrate()
+        """Start every component; returns before they're ready. The database must have its tables."""
         for name in COMPONENTS:
             self.start(name)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
 import requests
 
-from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, DEFAULT_AGENT_ID, MAGIC_NUMBERS
+from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, MAGIC_NUMBERS
 from devtools.airflow_instance import COMPONENTS, AirflowInstance
 from devtools.airflow_instance.instance import FINISHED_RUN_STATES
 from devtools.demo.outcome import shortcoming, show_record, show_tasks
@@ -47,14 +46,7 @@ def start_airflow(airflow: AirflowInstance, sandbox: SandboxProcess, steps: Step
     with steps.step(f"Starting {', '.join(COMPONENTS)}, and adding the connection {CONN_ID}"):
         for component in COMPONENTS:
             airflow.start(component)
-        airflow.add_connection(
-            CONN_ID,
-            *("--conn-type", "telzino"),
-            *("--conn-host", sandbox.url),
-            *("--conn-login", CLIENT_ID),
-            *("--conn-password", CLIENT_SECRET),
-            *("--conn-extra", json.dumps({"agent_id": DEFAULT_AGENT_ID})),
-        )
+        airflow.add_connection(CONN_ID, *sandbox.connection_options())
         airflow.wait_until_healthy()
         airflow.wait_for_dag(DAG_ID)
 
