@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_telzino import __version__, api_errors, checks
 from airflow_provider_telzino.connection import Settings
@@ -52,6 +52,15 @@ class ApiAnswer:
     status: int
     body: bytes
     retry_after: str | None = None
+
+
+class ListPage(NamedTuple):
+    """One page of a list, whose items are exactly as the API gives them."""
+
+    items: list[dict[str, Any]]
+    total: int
+    """How many there are on all pages; 0 when the API doesn't say."""
+    is_last: bool
 
 
 class TokenCache:
@@ -95,9 +104,9 @@ def get_call_request(agent_id: object, call_id: object) -> ApiRequest:
     return ApiRequest("GET", f"{_agent(agent_id)}/outbound-calls/{checked}", call_id=checked)
 
 
-def list_calls_request(agent_id: object, status: str | CallStatus | None) -> ApiRequest:
-    """``GET /v1/agents/{agentId}/outbound-calls``: the first page of an agent's calls, newest first."""
-    params: dict[str, str | int] = {"page": 1, "limit": MAX_PAGE_SIZE}
+def list_calls_request(agent_id: object, status: str | CallStatus | None, page: int = 1) -> ApiRequest:
+    """``GET /v1/agents/{agentId}/outbound-calls``: a page of an agent's calls, newest first."""
+    params: dict[str, str | int] = {"page": page, "limit": MAX_PAGE_SIZE}
     if status is not None:
         params["status"] = checks.checked_status(status).value
     return ApiRequest("GET", f"{_agent(agent_id)}/outbound-calls", params=params)
@@ -195,6 +204,12 @@ def read_page(
     settings: Settings, request: ApiRequest, answer: ApiAnswer
 ) -> tuple[list[dict[str, Any]], ApiRequest | None]:
     """Read one page of a list: its items, and the request for the next page if there is one."""
+    page = read_list_page(settings, request, answer)
+    return page.items, None if page.is_last else next_page(request)
+
+
+def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> ListPage:
+    """Read one page of a list."""
     content = read_answer(settings, request, answer)
     items, pagination = content.get("data"), content.get("pagination")
     if not isinstance(items, list) or not isinstance(pagination, dict):
@@ -203,8 +218,12 @@ def read_page(
         )
     if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
         raise api_errors.unreadable(settings, request, "The list holds an item without an `id`.")
-    more = bool(pagination.get("hasNext")) and bool(items)
-    return items, next_page(request) if more else None
+    total = pagination.get("total")
+    return ListPage(
+        items,
+        total=total if isinstance(total, int) else 0,
+        is_last=not (pagination.get("hasNext") and items),
+    )
 
 
 class Pages:

@@ -323,7 +323,8 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         self._transport: AiohttpTransport | None = None
 
     async def close(self) -> None:
-        """Close the session's connections. The hook may be used again."""
+        """Close the session's connections, and forget the Airflow connection. The hook may be used again."""
+        self._settings, self._tokens = None, api.TokenCache()
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
@@ -339,7 +340,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     ) -> Record:
         """Get a call's record; see :meth:`TelzinoHook.get_call`."""
         started = time.monotonic()
-        request = self._build(await self._load(retry_for), agent_id, api.get_call_request, call_id)
+        request = self._build(await self.load(retry_for), agent_id, api.get_call_request, call_id)
         # What the connection took is gone, but there is always one try.
         time_left = max(0.0, retry_for - (time.monotonic() - started))
         return await self._run(request, api.read_record, time_left)
@@ -348,9 +349,22 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         self, status: str | CallStatus | None = None, agent_id: str | None = None
     ) -> AsyncIterator[Record]:
         """Go through all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
-        request = self._build(await self._load(), agent_id, api.list_calls_request, status)
+        request = self._build(await self.load(), agent_id, api.list_calls_request, status)
         async for record in self._items(request):
             yield record
+
+    async def get_calls_page(
+        self, page: int, agent_id: str | None = None, *, retry_for: float = RETRY_FOR
+    ) -> api.ListPage:
+        """Get one page, of 100 calls, of an agent's calls: ``GET /v1/agents/{agentId}/outbound-calls``.
+
+        Args:
+            page: Its number, from 1. The newest calls are on the first.
+            agent_id: The agent; by default the hook's.
+            retry_for: Seconds for which failures are retried; 0 is a single try.
+        """
+        request = self._build(await self.load(retry_for), agent_id, api.list_calls_request, None, page)
+        return await self._run(request, api.read_list_page, retry_for)
 
     async def place_call(
         self,
@@ -362,13 +376,13 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     ) -> Record:
         """Place a call, which **rings a person**; see :meth:`TelzinoHook.place_call`."""
         what = (to_number, call_context, metadata, callback_url)
-        request = self._build(await self._load(), agent_id, api.place_call_request, *what)
+        request = self._build(await self.load(), agent_id, api.place_call_request, *what)
         return await self._run(request, api.read_record, RETRY_FOR)
 
     async def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
         """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""
         wanted = self._transcript_id(transcript_id)
-        request = self._build(await self._load(), agent_id, api.list_logs_request)
+        request = self._build(await self.load(), agent_id, api.list_logs_request)
         async for log in self._items(request, max_pages=MAX_TRANSCRIPT_PAGES):
             if log["id"].lower() == wanted:
                 return log
@@ -384,25 +398,35 @@ class TelzinoAsyncHook(_TelzinoHookBase):
                 yield item
 
     async def _run(self, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
+        settings = await self.load(retry_for)
+        if retry_for <= 0:
+            return await self._attempt(settings, request, read, settings.timeout)
         rules = self._rules(request.idempotent, retry_for)
-        settings = await self._load()
         started = time.monotonic()
 
         async def attempt() -> T:
             timeout = rules.request_time(started, time.monotonic(), settings.timeout)
-            token = await self._token(settings, timeout)
-            answer = await (await self._open(settings)).send(request, token, timeout)
-            if answer.status == 401 and settings.client_id:
-                token = await self._token(settings, timeout, refused=token)
-                answer = await (await self._open(settings)).send(request, token, timeout)
-            return read(settings, request, answer)
+            return await self._attempt(settings, request, read, timeout)
 
         return await tenacity.AsyncRetrying(**rules.arguments())(attempt)
+
+    async def _attempt(
+        self, settings: Settings, request: api.ApiRequest, read: Reader[T], timeout: float
+    ) -> T:
+        """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
+        token = await self._token(settings, timeout)
+        answer = await (await self._open(settings)).send(request, token, timeout)
+        if answer.status == 401 and settings.client_id:
+            token = await self._token(settings, timeout, refused=token)
+            answer = await (await self._open(settings)).send(request, token, timeout)
+        return read(settings, request, answer)
 
     async def _token(self, settings: Settings, timeout: float, refused: str | None = None) -> str:
         """Return the access token; of several coroutines that need a new one, the first fetches it."""
         if not settings.client_id:
             return settings.secret
+        if token := self._tokens.usable(refused):
+            return token
         try:
             await asyncio.wait_for(self._token_lock.acquire(), timeout)
         except asyncio.TimeoutError:
@@ -421,13 +445,20 @@ class TelzinoAsyncHook(_TelzinoHookBase):
             self._token_lock.release()
 
     async def _open(self, settings: Settings) -> AiohttpTransport:
+        if self._transport is not None:
+            return self._transport
         async with self._transport_lock:
             if self._transport is None:
                 self._transport = await AiohttpTransport.open(settings)
             return self._transport
 
-    async def _load(self, retry_for: float = RETRY_FOR) -> Settings:
-        """Ask Airflow for the connection, once. An outage of Airflow's own API is waited out as any other."""
+    async def load(self, retry_for: float = RETRY_FOR) -> Settings:
+        """Ask Airflow for the connection, once, and check it.
+
+        An outage of Airflow's own API is waited out as any other.
+        """
+        if self._settings is not None:
+            return self._settings
         async with self._settings_lock:
             if self._settings is not None:
                 return self._settings

@@ -1,12 +1,39 @@
-"""How the triggerer looks after calls: the one place that knows when to ask Telzino for a status."""
+"""One look for all: the waits for one agent's calls in one triggerer share their looks.
+
+A wait joins its agent's poller, hears when its call has ended, and leaves; the last one that leaves ends the
+poller, and the last poller of a connection closes the session.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
-from airflow_provider_telzino.exceptions import TelzinoTimeoutError, TelzinoTransientError
-from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
-from airflow_provider_telzino.waiting import Wait
+from airflow_provider_telzino import metrics, retry
+from airflow_provider_telzino.api import is_record
+from airflow_provider_telzino.exceptions import (
+    TelzinoError,
+    TelzinoNotFoundError,
+    TelzinoRateLimitError,
+    TelzinoTimeoutError,
+    TelzinoTransientError,
+)
+from airflow_provider_telzino.models import has_ended
+from airflow_provider_telzino.triggers.channel import MAX_IN_FLIGHT, Channel, ConnectionUnusableError
+from airflow_provider_telzino.triggers.look import ListedCall, Look
+from airflow_provider_telzino.waiting import JITTER, MIN_POLL_INTERVAL, Wait
+
+SLACK = 0.5  # the share of the shortest interval by which a call is looked at early, to share a look
+MIN_LOOK_TIME = 5.0  # seconds that a look gets, however short the interval
+BATCH = 100  # waits that are ended in one step of the event loop
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+_uniform = random.SystemRandom().uniform
 
 
 async def wait_until_ended(wait: Wait, *, telzino_conn_id: str, agent_id: str | None) -> None:
@@ -21,17 +48,279 @@ async def wait_until_ended(wait: Wait, *, telzino_conn_id: str, agent_id: str | 
 
     Raises:
         TelzinoTimeoutError: The deadline is over.
-        TelzinoError: The API refused to tell, for good.
+        AirflowException: The API, or Airflow, refused for good.
     """
-    await asyncio.sleep(wait.first_pause())
-    async with TelzinoAsyncHook(telzino_conn_id, agent_id) as hook:
-        while True:
+    loop = asyncio.get_running_loop()
+    waiter = Waiter(wait, loop.create_future())
+    poller = AgentPoller.of(telzino_conn_id, agent_id)
+    poller.join(waiter)
+    timer = loop.call_later(wait.time_left(), waiter.end, TIME_IS_OVER)
+    try:
+        problem = await waiter.ended
+    finally:
+        timer.cancel()
+        await poller.leave(waiter)
+    if problem is TIME_IS_OVER:
+        trouble = f" {poller.channel.problem}" if poller.channel.problem else ""
+        raise TelzinoTimeoutError(f"The call has not ended; {wait.last_seen()}.{trouble}")
+    if problem is not None:
+        raise problem.with_traceback(None)  # Many waits raise the same one.
+
+
+TIME_IS_OVER = TelzinoTimeoutError("The deadline is over.")
+
+
+class Waiter:
+    """A wait, and the future that tells it the end: ``None``, or the error that ends it."""
+
+    __slots__ = ("_context", "ended", "wait")
+
+    def __init__(self, wait: Wait, ended: asyncio.Future[Exception | None]) -> None:
+        self.wait = wait
+        self.ended = ended
+        self._context = contextvars.copy_context()  # By it Airflow finds the task whose log a line goes to.
+
+    def saw(self, record: Mapping[str, Any]) -> None:
+        """Take in a record of the call, whole or from a list."""
+        if record["status"] == self.wait.status and not has_ended(record):
+            return
+        if self._context.run(self.wait.saw, record):
+            metrics.call_ended(record)
+            self.end(None)
+
+    def end(self, problem: Exception | None) -> None:
+        """End the wait, unless it has ended."""
+        if not self.ended.done():
+            self.ended.set_result(problem)
+
+
+class WatchedCall(ListedCall):
+    """A call, all that wait for it, and when it is to be looked at again."""
+
+    __slots__ = ("due", "interval", "waiters")
+
+    def __init__(self, call_id: str, interval: float) -> None:
+        super().__init__(call_id)
+        self.due = 0.0  # at once
+        self.interval = interval
+        self.waiters: list[Waiter] = []
+
+    def end(self, problem: Exception | None) -> None:
+        """End all waits for it."""
+        for waiter in self.waiters:
+            waiter.end(problem)
+
+
+class AgentPoller:
+    """Looks after all calls of one agent that are waited for, in one event loop.
+
+    Args:
+        key: The loop, the connection's id and the agent; without an agent it is the connection's.
+    """
+
+    _pollers: ClassVar[dict[tuple[asyncio.AbstractEventLoop, str, str | None], AgentPoller]] = {}
+
+    @classmethod
+    def of(cls, conn_id: str, agent_id: str | None) -> AgentPoller:
+        """Return the running loop's poller for a connection and agent; a new one if there is none."""
+        key = (asyncio.get_running_loop(), conn_id, agent_id.lower() if agent_id else None)
+        if key not in cls._pollers:
+            cls._pollers[key] = cls(key)
+        return cls._pollers[key]
+
+    def __init__(self, key: tuple[asyncio.AbstractEventLoop, str, str | None]) -> None:
+        self._key = key
+        self._loop, conn_id, self.agent_id = key
+        self.channel = Channel.of(self._loop, conn_id)
+        self.calls: dict[str, WatchedCall] = {}
+        self._shortest = float("inf")
+        self._next_look = float("inf")
+        self._look_now = asyncio.Event()
+        self._started = self._horizon = self._give_up_at = 0.0  # of the look that is on
+        self._total = 0
+        self._way = "single requests"
+        # Not in the context of whoever came first: what is logged here belongs to no task.
+        self._task = contextvars.Context().run(self._loop.create_task, self._run())
+
+    # --- Who waits ---
+
+    def join(self, waiter: Waiter) -> None:
+        """Look after a wait's call from now on."""
+        wait = waiter.wait
+        call = self.calls.setdefault(wait.call_id, WatchedCall(wait.call_id, wait.poll_interval))
+        call.waiters.append(waiter)
+        self.channel.waits += 1
+        call.interval = min(call.interval, wait.poll_interval)
+        if call.interval < self._shortest:
+            self._shortest = call.interval
+            first = self._loop.time() + _uniform(0, SLACK * call.interval)
+            if first < self._next_look:
+                self._next_look = first
+                self._look_now.set()
+
+    async def leave(self, waiter: Waiter) -> None:
+        """Forget a wait. The last one ends the poller."""
+        call = self.calls[waiter.wait.call_id]
+        call.waiters.remove(waiter)
+        self.channel.waits -= 1
+        if not call.waiters:
+            del self.calls[call.call_id]
+        if not self.calls:
+            self._retire()
+            self._task.cancel()
+            # Goes on even if whoever leaves is cancelled once more.
+            await asyncio.shield(self._loop.create_task(self._close()))
+
+    def _retire(self) -> None:
+        """Let later waits have a new poller."""
+        if self._pollers.get(self._key) is self:
+            del self._pollers[self._key]
+
+    async def _close(self) -> None:
+        await asyncio.wait([self._task])
+        await self.channel.release()
+
+    # --- When to look ---
+
+    async def _run(self) -> None:
+        """Look once each shortest interval, at all calls that are due by then or soon after."""
+        try:
+            while True:
+                await self._sleep()
+                started = self._loop.time()
+                await self._look(started)
+                pause = self._shortest * _uniform(1 - JITTER, 1 + JITTER)
+                self._next_look = max(started + pause, self._loop.time() + MIN_POLL_INTERVAL)
+        except ConnectionUnusableError as error:
+            await self._end_all(error.reason)
+        except Exception as error:  # A wait that nobody looks after would wait in vain.
+            log.exception("The waits for calls of agent %s end.", self.agent_id)
+            await self._end_all(error)
+
+    async def _sleep(self) -> None:
+        while (pause := self._next_look - self._loop.time()) > 0:
+            self._look_now.clear()
+            alarm = self._loop.call_later(min(pause, 86_400.0), self._look_now.set)
+            await self._look_now.wait()
+            alarm.cancel()
+
+    async def _end_all(self, problem: Exception) -> None:
+        self._retire()
+        for index, call in enumerate(list(self.calls.values())):
+            call.end(problem)
+            if index % BATCH == BATCH - 1:
+                await asyncio.sleep(0)
+
+    # --- Looking ---
+
+    async def _look(self, started: float) -> None:
+        self._shortest = min(call.interval for call in self.calls.values())
+        self._give_up_at = started + max(self._shortest, MIN_LOOK_TIME)
+        self._started, self._horizon = started, started + SLACK * self._shortest
+        due = [call for call in self.calls.values() if call.due <= self._horizon]
+        due.sort(key=lambda call: call.due)  # What an earlier look didn't reach comes first.
+        look = Look(due, self._total, started)
+        pages = 0
+        while expected := look.next_pages():
+            pages += len(expected)
+            await _each(lambda item: self._read_page(look, *item), [*expected.items()])
+        self._total = look.total
+        rest = look.rest()
+        await _each(self._fetch, rest)
+        self._tell(pages, len(rest))
+
+    async def _read_page(self, look: Look[WatchedCall], number: int, expected: list[WatchedCall]) -> None:
+        if self._loop.time() >= self._give_up_at:
+            look.page_failed(expected)
+            return
+        try:
+            page = await self.channel.ask(
+                lambda hook: hook.get_calls_page(number, self.agent_id, retry_for=0)
+            )
+        except TelzinoTransientError as error:
+            look.page_failed(expected)
+            if not isinstance(error, TelzinoRateLimitError):
+                await self._doubt_the_list(expected)
+            return
+        except TelzinoError:
+            # A refusal of the list: the calls tell themselves whether it is for them, too.
+            for call in expected:
+                call.unlisted(self._started)
+            return
+        found = []
+        for index, item in enumerate(page.items):
+            call = self.calls.get(item["id"].lower())
+            if call is not None and is_record(item):
+                call.listed_at(number, index, page.total)
+                self._saw(call, item)
+                found.append(call.call_id)
+        look.page_read(number, found, page.total, page.is_last)
+
+    async def _doubt_the_list(self, expected: list[WatchedCall]) -> None:
+        """See after a failed page whether the API answers otherwise: then the page is the trouble."""
+        unseen = [call for call in expected if call.due <= self._horizon]
+        if unseen and await self._fetch(unseen[0]):
+            for call in unseen[1:]:
+                call.missed(self._started)
+
+    async def _fetch(self, call: WatchedCall) -> bool:
+        """Look at a single call. Returns whether that was possible."""
+        problem: TelzinoError | None = None
+        for tries in range(retry.NOT_FOUND_TRIES):
+            if tries:
+                await asyncio.sleep(
+                    retry.backoff(tries, floor=retry.BACKOFF_BASE, time_left=retry.BACKOFF_CAP)
+                )
+            if self.calls.get(call.call_id) is not call or self._loop.time() >= self._give_up_at:
+                return False
             try:
-                record = await hook.get_call(wait.call_id, retry_for=wait.time_left())
-            except TelzinoTransientError as error:
-                raise TelzinoTimeoutError(str(error)) from error
-            if wait.saw(record):
-                return
-            if wait.time_left() <= 0:
-                raise TelzinoTimeoutError(f"The call has not ended; {wait.last_seen()}.")
-            await asyncio.sleep(wait.pause())
+                record = await self.channel.ask(
+                    lambda hook: hook.get_call(call.call_id, self.agent_id, retry_for=0)
+                )
+            except TelzinoNotFoundError as error:
+                problem = error
+            except TelzinoTransientError:
+                return False
+            except TelzinoError as error:
+                problem = error
+                break
+            else:
+                self._saw(call, record)
+                return True
+        call.end(problem)
+        return False
+
+    def _saw(self, call: WatchedCall, record: Mapping[str, Any]) -> None:
+        call.due = self._started + call.interval
+        for waiter in call.waiters:
+            waiter.saw(record)
+
+    def _tell(self, pages: int, singles: int) -> None:
+        metrics.stats.gauge(metrics.WAITS, self.channel.waits)
+        way = "list pages" if pages else "single requests"
+        if way != self._way:
+            self._way = way
+            log.info(
+                "Agent %s: %s waiting calls are looked at by %s list pages and %s single requests.",
+                *(self.agent_id or "of the connection", len(self.calls), pages, singles),
+            )
+
+
+async def _each(work: Callable[[T], Awaitable[object]], items: Sequence[T]) -> None:
+    """Do the work on all items, a few at a time; an error ends it all."""
+    if len(items) <= 1:
+        for item in items:
+            await work(item)
+        return
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(min(MAX_IN_FLIGHT, len(items)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:
+            each.cancel()

@@ -1,0 +1,144 @@
+"""One way to the API for all waits on a connection: one session, one token, one backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_telzino import metrics, retry
+from airflow_provider_telzino.exceptions import (
+    TelzinoCredentialsError,
+    TelzinoError,
+    TelzinoTransientError,
+    TelzinoUnavailableError,
+)
+from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
+
+MAX_IN_FLIGHT = 4  # requests of one connection at the same time
+RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class ConnectionUnusableError(Exception):
+    """No request can succeed over this connection; ``reason`` is the error to tell of."""
+
+    def __init__(self, reason: AirflowException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Channel:
+    """Sends the requests of all waits on one connection, in one event loop.
+
+    A failure pauses all of them together: longer with each in a row, and at least as long as the API asks.
+
+    Args:
+        loop: The event loop that it works in.
+        conn_id: The Airflow connection.
+    """
+
+    _channels: ClassVar[dict[tuple[asyncio.AbstractEventLoop, str], Channel]] = {}
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop, conn_id: str) -> Channel:
+        """Return the channel for a connection, for one more user; each has to :meth:`release` it."""
+        if (loop, conn_id) not in cls._channels:
+            cls._channels[loop, conn_id] = cls(loop, conn_id)
+        channel = cls._channels[loop, conn_id]
+        channel._users += 1
+        return channel
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, conn_id: str) -> None:
+        self.hook = TelzinoAsyncHook(conn_id)
+        self.waits = 0
+        """How many waits use it."""
+        self.problem: TelzinoTransientError | None = None
+        """Why the last request failed; None while all is well."""
+        self._key = (loop, conn_id)
+        self._users = 0
+        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._now = loop.time
+        self._failures = 0
+        self._resume_at = 0.0
+        self._loaded_at = self._now()
+
+    async def release(self) -> None:
+        """Have one user less; the last one closes the session."""
+        self._users -= 1
+        if self._users == 0:
+            del self._channels[self._key]
+            metrics.stats.gauge(metrics.WAITS, 0)
+            await self.hook.close()
+
+    async def ask(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
+        """Send one request, as soon as no pause is on and few others are in flight.
+
+        Args:
+            request: Calls a method of the hook, without retries.
+
+        Raises:
+            TelzinoTransientError: It failed, and everything pauses.
+            TelzinoError: The API refused this request.
+            ConnectionUnusableError: Airflow can't give the connection, or the API refused its credentials.
+        """
+        async with self._in_flight:
+            while (pause := self._resume_at - self._now()) > 0:  # noqa: ASYNC110  # it may grow meanwhile
+                await asyncio.sleep(pause)
+            try:
+                await self._load()
+                metrics.stats.incr(metrics.REQUESTS)
+                answer = await request(self.hook)
+            except TelzinoTransientError as error:
+                await self._failed(error)
+                raise
+            except TelzinoCredentialsError as error:
+                fresh = self._now() - self._loaded_at < RELOAD_AFTER
+                await self._forget_connection()
+                if fresh:
+                    raise ConnectionUnusableError(error) from error
+                again = TelzinoUnavailableError(f"{error} The connection is read anew.")
+                await self._failed(again)
+                raise again from error
+            except TelzinoError:
+                self._succeeded()  # It is the answer to this request, and no trouble of the API.
+                raise
+            self._succeeded()
+            return answer
+
+    async def _load(self) -> None:
+        try:
+            await self.hook.load(retry_for=0)
+        except TelzinoTransientError:
+            raise
+        except AirflowException as error:
+            raise ConnectionUnusableError(error) from error
+
+    async def _forget_connection(self) -> None:
+        """Have the connection read anew: someone may have mended it."""
+        self._loaded_at = self._now()
+        await self.hook.close()
+
+    async def _failed(self, error: TelzinoTransientError) -> None:
+        metrics.stats.incr(metrics.REQUEST_ERRORS)
+        self.problem = error
+        floor = error.retry_after or 0.0
+        if self._now() < self._resume_at:  # others in flight fail for the same reason
+            self._resume_at = max(self._resume_at, self._now() + floor)
+            return
+        self._failures += 1
+        pause = retry.backoff(self._failures, floor=floor, time_left=retry.MAX_RETRY_AFTER)
+        self._resume_at = self._now() + pause
+        log.warning("%s All waits on this connection pause for %.1f s.", error, pause)
+        if self._now() - self._loaded_at >= RELOAD_AFTER:
+            await self._forget_connection()
+
+    def _succeeded(self) -> None:
+        if self.problem is not None:
+            log.info("The API answers again, after %s failures in a row.", self._failures)
+        self.problem, self._failures = None, 0
