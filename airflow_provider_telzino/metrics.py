@@ -16,7 +16,7 @@ from airflow_provider_telzino.models import Call
 try:
     from airflow.providers.common.compat.sdk import Stats
 except ImportError:  # an older common.compat, which comes with an older Airflow
-    from airflow.stats import Stats  # type: ignore[no-redef]
+    from airflow.stats import Stats
 
 stats: Any = Stats
 

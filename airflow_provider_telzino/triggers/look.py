@@ -49,7 +49,7 @@ class ListedCall:
 
     def unlisted(self, now: float) -> None:
         """Leave the list alone for a while: it is of no use for this call."""
-        self.unlisted_until = now + min(UNLISTED_FOR * 2**self.searches, MAX_UNLISTED_FOR)
+        self.unlisted_until = now + min(UNLISTED_FOR * 2 ** min(self.searches, 10), MAX_UNLISTED_FOR)
         self.ordinal, self.misses = None, 0
         self.searches += 1
 

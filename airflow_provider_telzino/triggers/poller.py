@@ -249,11 +249,11 @@ class AgentPoller:
             return
         found = []
         for index, item in enumerate(page.items):
-            call = self.calls.get(item["id"].lower())
-            if call is not None and is_record(item):
-                call.listed_at(number, index, page.total)
-                self._saw(call, item)
-                found.append(call.call_id)
+            listed = self.calls.get(item["id"].lower())
+            if listed is not None and is_record(item):
+                listed.listed_at(number, index, page.total)
+                self._saw(listed, item)
+                found.append(listed.call_id)
         look.page_read(number, found, page.total, page.is_last)
 
     async def _doubt_the_list(self, expected: list[WatchedCall]) -> None:

@@ -1,0 +1,475 @@
+"""Waits that share their looks, over real HTTP: what the API gets to see, and what each wait hears."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import json
+import logging
+import re
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from airflow_provider_telzino import metrics
+from airflow_provider_telzino.sandbox import Sandbox
+from airflow_provider_telzino.triggers import channel, poller
+from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+from airflow_provider_telzino.triggers.channel import Channel
+from airflow_provider_telzino.triggers.poller import AgentPoller
+from tests.conftest import ConnectionSetter
+from tests.waits import first_event
+
+pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+
+INTERVAL = 0.2
+
+
+def trigger(call: dict[str, Any], *, interval: float = INTERVAL, **arguments: Any) -> TelzinoCallTrigger:
+    """Make a trigger that looks often, for a call's record."""
+    deadline = time.time() + arguments.pop("timeout", 30)
+    return TelzinoCallTrigger(call["id"], deadline, poll_interval=interval, **arguments)
+
+
+def start(triggers: Iterable[TelzinoCallTrigger]) -> list[asyncio.Task[dict[str, Any]]]:
+    """Run triggers as a triggerer does, all in one loop."""
+    return [asyncio.ensure_future(first_event(each)) for each in triggers]
+
+
+async def until(condition: Any, timeout: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        await asyncio.sleep(0.01)
+
+
+def looks(sandbox: Sandbox) -> Counter[str]:
+    """Count the requests: list pages, and single calls."""
+    return Counter(
+        "page" if request.path.endswith("outbound-calls") else "single"
+        for request in list(sandbox.requests)
+        if "/oauth/" not in request.path
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Any:
+    """No poller, channel or open session outlives the waits of a test."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert AgentPoller._pollers == {}
+    assert Channel._channels == {}
+    assert [str(each.message) for each in caught if "nclosed" in str(each.message)] == []
+
+
+class TestSharing:
+    """Many waits, few requests."""
+
+    async def test_many_waits_share_list_pages(self, sandbox: Sandbox) -> None:
+        """250 calls take three pages a look, and none is fetched alone, until the last end."""
+        calls = [sandbox.add_call("dialing") for _ in range(250)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 6)
+        seen_while_waiting = looks(sandbox)
+        for call in calls:
+            sandbox.finish(call["id"], "completed")
+
+        events = await asyncio.gather(*waits)
+
+        assert seen_while_waiting["single"] == 0
+        assert [event["status"] for event in events] == ["completed"] * 250
+        assert [event["call_id"] for event in events] == [call["id"] for call in calls]
+
+    async def test_a_lonely_wait_fetches_its_call(self, sandbox: Sandbox) -> None:
+        """A page would cost more than the call."""
+        call = sandbox.add_call("dialing")
+        [wait] = start([trigger(call)])
+        await until(lambda: len(sandbox.requests) >= 3)
+        sandbox.finish(call["id"], "busy")
+
+        event = await wait
+
+        assert event["status"] == "busy"
+        assert looks(sandbox)["page"] == 0
+
+    async def test_one_session_and_one_token(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """All waits on a connection, also for several agents, share the token and at most four sockets."""
+        connect(sandbox, oauth=True)
+        calls = [sandbox.add_call("dialing") for _ in range(20)]
+
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox).total() >= 5)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert sum("/oauth/token" in request.path for request in sandbox.requests) == 1
+        assert len({request.client for request in sandbox.requests}) <= channel.MAX_IN_FLIGHT
+
+    async def test_agents_have_looks_of_their_own(self, connect: ConnectionSetter) -> None:
+        """Two calls of each of ten agents: ten pages an interval."""
+        with Sandbox(clock="manual", agents=10) as sandbox:
+            connect(sandbox)
+            calls = [
+                (agent, sandbox.add_call("dialing", agent_id=agent))
+                for agent in sandbox.agent_ids
+                for _ in range(2)
+            ]
+            waits = start(trigger(call, agent_id=agent) for agent, call in calls)
+            await until(lambda: len(sandbox.requests) >= 30)
+            requests = looks(sandbox)
+            for _, call in calls:
+                sandbox.finish(call["id"])
+            await asyncio.gather(*waits)
+
+        assert requests["single"] == 0
+
+    async def test_two_waits_for_one_call(self, sandbox: Sandbox) -> None:
+        """A trigger may run twice: both hear the end, and one leaving leaves the other alone."""
+        call = sandbox.add_call("dialing")
+        first, second, third = start([trigger(call), trigger(call), trigger(call)])
+        await until(lambda: len(sandbox.requests) >= 2)
+        first.cancel()
+        await asyncio.wait([first])
+        sandbox.finish(call["id"])
+
+        events = await asyncio.gather(second, third)
+
+        assert [event["status"] for event in events] == ["completed", "completed"]
+
+    async def test_the_shortest_interval_sets_the_pace(self, sandbox: Sandbox) -> None:
+        """A wait that wants to look often does, though a slow one came first; the slow one adds no looks."""
+        slow, quick = sandbox.add_call("dialing"), sandbox.add_call("dialing")
+        waits = start([trigger(slow, interval=3_600)])
+        await asyncio.sleep(0.05)
+        waits += start([trigger(quick)])
+
+        await until(lambda: len(sandbox.requests) >= 6)
+        fetched = Counter(request.path.rpartition("/")[2] for request in sandbox.requests)
+        sandbox.finish(quick["id"])
+        await waits[1]
+        waits[0].cancel()
+        await asyncio.wait(waits)
+
+        assert fetched[slow["id"]] <= 1
+        assert fetched[quick["id"]] >= 3
+
+    def test_every_loop_has_its_own(self, sandbox: Sandbox) -> None:
+        """Loops in several threads wait side by side, as with tests or ``dag.test()``."""
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+        events: list[dict[str, Any]] = []
+
+        def run(call: dict[str, Any]) -> None:
+            events.append(asyncio.run(first_event(trigger(call))))
+
+        threads = [threading.Thread(target=run, args=[call]) for call in calls]
+        for thread in threads:
+            thread.start()
+        time.sleep(3 * INTERVAL)
+        for call in calls:
+            sandbox.finish(call["id"])
+        for thread in threads:
+            thread.join()
+
+        assert {event["call_id"] for event in events} == {call["id"] for call in calls}
+
+
+class TestTrouble:
+    """What goes wrong with the API."""
+
+    async def test_a_429_pauses_all(self, sandbox: Sandbox) -> None:
+        """One answer with Retry-After stops every wait on the connection, for that long."""
+        calls = [sandbox.add_call("dialing") for _ in range(5)]
+        waits = start(map(trigger, calls))
+        await until(lambda: len(sandbox.requests) >= 2)
+        sandbox.faults.next("GET", status=429, retry_after="1", times=1)
+        await until(lambda: sandbox.faults.waiting == 0)
+        await asyncio.sleep(0.05)
+        requests = len(sandbox.requests)
+
+        await asyncio.sleep(0.8)
+        requests_after_a_pause = len(sandbox.requests)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert requests_after_a_pause == requests
+
+    async def test_recovery_is_no_stampede(self, sandbox: Sandbox) -> None:
+        """300 waits come through an outage; the looks after it are pages, as before it."""
+        calls = [sandbox.add_call("dialing") for _ in range(300)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 3)
+        sandbox.faults.next("GET", status=503, times=20)
+        await until(lambda: sandbox.faults.waiting == 0)
+        sandbox.requests.clear()
+
+        await until(lambda: looks(sandbox)["page"] >= 9)
+        recovery = looks(sandbox)
+        for call in calls:
+            sandbox.finish(call["id"])
+        events = await asyncio.gather(*waits)
+
+        assert recovery["single"] <= 2 * channel.MAX_IN_FLIGHT
+        assert {event["outcome"] for event in events} == {"ended"}
+
+    async def test_a_list_that_never_works(self, sandbox: Sandbox) -> None:
+        """When only the list fails, the calls are fetched, and every wait ends."""
+        calls = [sandbox.add_call("dialing") for _ in range(6)]
+        sandbox.faults.next("GET", "outbound-calls$", status=500, times=10_000)
+        waits = start(map(trigger, calls))
+        await until(lambda: len({request.path for request in sandbox.requests}) >= 7)
+        for call in calls:
+            sandbox.finish(call["id"])
+
+        events = await asyncio.gather(*waits)
+
+        assert [event["status"] for event in events] == ["completed"] * 6
+
+    async def test_a_list_that_is_refused(self, sandbox: Sandbox) -> None:
+        """Who may not list, but may look, waits all the same."""
+        calls = [sandbox.add_call("completed") for _ in range(3)]
+        sandbox.faults.next("GET", "outbound-calls$", status=403, times=10_000)
+
+        events = await asyncio.gather(*start(map(trigger, calls)))
+
+        assert [event["status"] for event in events] == ["completed"] * 3
+
+    async def test_a_list_that_lags(self, connect: ConnectionSetter) -> None:
+        """Calls that the list doesn't have yet are fetched."""
+        with Sandbox(clock="manual", list_lag=3_600) as sandbox:
+            connect(sandbox)
+            calls = [sandbox.place() for _ in range(4)]
+            waits = start(map(trigger, calls))
+            for call in calls:
+                sandbox.finish(call["id"])
+
+            events = await asyncio.gather(*waits)
+
+        assert [event["status"] for event in events] == ["completed"] * 4
+
+    async def test_junk_in_the_list_is_not_an_outcome(self, sandbox: Sandbox) -> None:
+        """An item without a status, or that isn't ours, says nothing; nor does an unknown status."""
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+        items = [
+            {"id": calls[0]["id"]},
+            {"id": calls[1]["id"], "status": None, "ended_at": "2026-01-01T00:00:00+00:00"},
+            {"id": calls[2]["id"], "status": "pondering", "ended_at": None},
+            {"id": "0" * 36, "status": "completed"},
+        ]
+        body = json.dumps({"data": items, "pagination": {"total": "many", "hasNext": False}})
+        sandbox.faults.next("GET", "outbound-calls$", raw_body=body.encode(), times=4)
+        waits = start(map(trigger, calls))
+        await until(lambda: sandbox.faults.waiting <= 2)
+
+        ended_early = [wait.done() for wait in waits]
+        for call in calls:
+            sandbox.finish(call["id"])
+        events = await asyncio.gather(*waits)
+
+        assert ended_early == [False] * 3
+        assert [event["status"] for event in events] == ["completed"] * 3
+
+    async def test_an_unknown_call_ends_alone(self, sandbox: Sandbox) -> None:
+        """A 404 that repeats ends that wait; the others go on."""
+        good = sandbox.add_call("dialing")
+        bad = {"id": "00000000-0000-4000-8000-000000000000"}
+        good_wait, bad_wait = start([trigger(good), trigger(bad)])
+
+        event = await bad_wait
+        still_waiting = not good_wait.done()
+        sandbox.finish(good["id"])
+        await good_wait
+
+        assert (event["outcome"], event["error"]) == ("refused", "TelzinoNotFoundError")
+        assert still_waiting
+
+    async def test_refused_credentials_end_all_at_once(
+        self, sandbox: Sandbox, connect: ConnectionSetter
+    ) -> None:
+        """A hundred waits with a wrong token make a few requests, not hundreds; later ones start afresh."""
+        calls = [sandbox.add_call("dialing") for _ in range(100)]
+        connect(sandbox, password="wrong")
+
+        events = await asyncio.gather(*start(map(trigger, calls)))
+        requests = len(sandbox.requests)
+        connect(sandbox)
+        sandbox.finish(calls[0]["id"])
+        [again] = await asyncio.gather(*start([trigger(calls[0])]))
+
+        assert {event["error"] for event in events} == {"TelzinoCredentialsError"}
+        assert requests <= channel.MAX_IN_FLIGHT
+        assert again["outcome"] == "ended"
+
+    async def test_a_connection_that_is_mended_meanwhile(
+        self, sandbox: Sandbox, connect: ConnectionSetter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A token that was good and is refused now is read anew from the connection, and the wait goes on."""
+        monkeypatch.setattr(channel, "RELOAD_AFTER", 0.0)
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+        waits = start(map(trigger, calls))
+        await until(lambda: len(sandbox.requests) >= 2)
+
+        connect(sandbox, oauth=True)
+        sandbox.revoke_tokens()
+        await asyncio.sleep(2 * INTERVAL)
+        for call in calls:
+            sandbox.finish(call["id"])
+        events = await asyncio.gather(*waits)
+
+        assert {event["outcome"] for event in events} == {"ended"}
+
+    async def test_a_deadline_during_an_outage(self, sandbox: Sandbox) -> None:
+        """The wait ends in time, and says both how the call stood and what the trouble was."""
+        call = sandbox.add_call("dialing")
+        sandbox.faults.next("GET", status=503, times=10_000)
+
+        [event] = await asyncio.gather(*start([trigger(call, timeout=1)]))
+
+        assert event["outcome"] == "timeout"
+        assert event["status"] is None
+
+    async def test_a_defect_of_ours_leaves_nobody_waiting(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An error that nobody foresaw ends the waits: Airflow then resumes their tasks."""
+        monkeypatch.setattr(poller, "Look", None)
+        waits = start(trigger(sandbox.add_call("dialing")) for _ in range(3))
+
+        done, _ = await asyncio.wait(waits, timeout=20)
+
+        assert {type(each.exception()) for each in done} == {TypeError}
+
+
+class TestLeaving:
+    """A wait may end at any moment."""
+
+    async def test_cancelled_at_any_point(self, sandbox: Sandbox) -> None:
+        """Wherever a cancellation hits: nothing is left, and the other waits go on."""
+        calls = [sandbox.add_call("dialing") for _ in range(40)]
+        survivor = sandbox.add_call("dialing")
+        [wait] = start([trigger(survivor)])
+
+        for index in range(40):
+            [cancelled] = start([trigger(calls[index])])
+            await asyncio.sleep(index * 0.01)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+        sandbox.finish(survivor["id"])
+
+        assert (await wait)["status"] == "completed"
+
+    @pytest.mark.parametrize("pause", [0.0, 0.005, 0.05, 0.3])
+    async def test_all_cancelled(self, sandbox: Sandbox, pause: float) -> None:
+        """The last one closes the door, also while a request is in flight."""
+        sandbox.faults.latency = (0.02, 0.1)
+        waits = start(trigger(sandbox.add_call("dialing"), interval=0.1) for _ in range(10))
+
+        await asyncio.sleep(pause)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+
+        assert all(wait.cancelled() for wait in waits)
+
+    async def test_a_new_wait_right_after_the_last_one(self, sandbox: Sandbox) -> None:
+        """A poller that is just being closed is not joined."""
+        first, second = sandbox.add_call("completed"), sandbox.add_call("completed")
+
+        event = await first_event(trigger(first))
+        again = await first_event(trigger(second))
+
+        assert (event["outcome"], again["outcome"]) == ("ended", "ended")
+
+
+class TestWords:
+    """What people get to see of it."""
+
+    async def test_each_wait_logs_in_its_own_context(
+        self, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
+    ) -> None:
+        """Airflow finds a line's task by context: it must be that of the wait, not of the poller."""
+        task = contextvars.ContextVar("task", default="none")
+        told: list[tuple[str, str]] = []
+
+        class Recorder(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                told.append((task.get(), record.getMessage()))
+
+        handler = Recorder()
+        logging.getLogger("telzino-tests").addHandler(handler)
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+
+        async def run(call: dict[str, Any]) -> None:
+            task.set(call["id"])
+            await first_event(trigger(call))
+
+        waits = [asyncio.ensure_future(run(call)) for call in calls]
+        await until(lambda: len(sandbox.requests) >= 2)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+        logging.getLogger("telzino-tests").removeHandler(handler)
+
+        changes = [(context, message) for context, message in told if "→" in message or " is " in message]
+        assert len(changes) == 6
+        assert all(context in message for context, message in changes)
+
+    async def test_the_poller_tells_its_way_and_its_pauses(
+        self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It says when it turns to list pages, pauses, and is well again; and no secrets."""
+        caplog.set_level("INFO")
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+        waits = start(map(trigger, calls))
+        await until(lambda: len(sandbox.requests) >= 2)
+        sandbox.faults.next("GET", status=503, times=2)
+        await until(lambda: sandbox.faults.waiting == 0)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        text = "\n".join(each.getMessage() for each in caplog.records if "telzino.triggers" in each.name)
+        assert len(re.findall(r"waiting calls are looked at by 1 list pages", text)) == 1
+        assert re.search(r"503.*connection telzino_default.* All waits on this connection pause for", text)
+        assert "answers again" in text
+        assert "sandbox-token" not in text
+
+    async def test_metrics(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Airflow's metrics hear of waits, requests, errors, and how late the end was seen."""
+        told: dict[str, list[Any]] = {}
+
+        class Stats:
+            """Airflow's Stats, as far as we use it."""
+
+            def incr(self, name: str) -> None:
+                told.setdefault(name, []).append(1)
+
+            def gauge(self, name: str, value: float) -> None:
+                told.setdefault(name, []).append(value)
+
+            timing = gauge
+
+        monkeypatch.setattr(metrics, "stats", Stats())
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
+        waits = start(map(trigger, calls))
+        sandbox.faults.next("GET", status=503, times=1)
+        await until(lambda: len(sandbox.requests) >= 3)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert told[metrics.WAITS][0] == 3
+        assert told[metrics.WAITS][-1] == 0
+        assert len(told[metrics.REQUESTS]) == len(sandbox.requests)
+        assert len(told[metrics.REQUEST_ERRORS]) == 1
+        assert len(told[metrics.DETECTION_LAG]) == 3
