@@ -265,7 +265,7 @@ def is_record(record: object) -> bool:
 
 def _json_object(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> dict[str, Any]:
     try:
-        content = json.loads(answer.body, parse_constant=_refuse_constant)
+        content = _JSON.decode(answer.body.decode(json.detect_encoding(answer.body), "surrogatepass"))
     except (ValueError, RecursionError):
         # Not chained: the parser's error holds the body.
         raise api_errors.unreadable(settings, request, f"The answer ({answer.status}) is not JSON.") from None
@@ -276,3 +276,6 @@ def _json_object(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -60,8 +60,8 @@ C = TypeVar("C", bound=ListedCall)
 class Look(Generic[C]):
     """One look at the calls that are due.
 
-    Read the :meth:`next_pages` and tell of each (:meth:`page_read`, :meth:`page_failed`), until there are
-    none; then fetch the :meth:`rest`.
+    Read the :meth:`next_pages` and tell what became of each (:meth:`page_read`, :meth:`page_failed`,
+    :meth:`page_refused`), until there are none; then fetch the :meth:`rest`.
 
     Args:
         due: The calls, the most urgent first.
@@ -129,6 +129,13 @@ class Look(Generic[C]):
         """Leave the calls of a page that could not be read to the next look."""
         for call in calls:
             self._wanted.pop(call.call_id, None)
+
+    def page_refused(self, calls: Iterable[C]) -> None:
+        """Fetch the calls of a page that the API won't give: they tell whether it refuses them, too."""
+        for call in calls:
+            if self._wanted.pop(call.call_id, None):
+                call.unlisted(self._now)
+                self._singles.append(call)
 
     def rest(self) -> list[C]:
         """Return the calls to fetch singly, when there are no more pages to read."""

@@ -22,7 +22,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTimeoutError,
     TelzinoTransientError,
 )
-from airflow_provider_telzino.models import has_ended
+from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.triggers.channel import MAX_IN_FLIGHT, Channel, ConnectionUnusableError
 from airflow_provider_telzino.triggers.look import ListedCall, Look
 from airflow_provider_telzino.waiting import JITTER, MIN_POLL_INTERVAL, Wait
@@ -30,6 +30,8 @@ from airflow_provider_telzino.waiting import JITTER, MIN_POLL_INTERVAL, Wait
 SLACK = 0.5  # the share of the shortest interval by which a call is looked at early, to share a look
 MIN_LOOK_TIME = 5.0  # seconds that a look gets, however short the interval
 BATCH = 100  # waits that are ended in one step of the event loop
+
+LIVE_STATUSES = frozenset(status.value for status in CallStatus if status not in TERMINAL_STATUSES)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -82,8 +84,6 @@ class Waiter:
 
     def saw(self, record: Mapping[str, Any]) -> None:
         """Take in a record of the call, whole or from a list."""
-        if record["status"] == self.wait.status and not has_ended(record):
-            return
         if self._context.run(self.wait.saw, record):
             metrics.call_ended(record)
             self.end(None)
@@ -97,13 +97,23 @@ class Waiter:
 class WatchedCall(ListedCall):
     """A call, all that wait for it, and when it is to be looked at again."""
 
-    __slots__ = ("due", "interval", "waiters")
+    __slots__ = ("due", "interval", "known_status", "waiters")
 
     def __init__(self, call_id: str, interval: float) -> None:
         super().__init__(call_id)
         self.due = 0.0  # at once
         self.interval = interval
         self.waiters: list[Waiter] = []
+        self.known_status: str | None = None
+        """A status in which no call has ended, and that all waits have heard of."""
+
+    def saw(self, record: Mapping[str, Any]) -> None:
+        """Take in a record of the call, whole or from a list."""
+        if record["status"] == self.known_status:
+            return
+        for waiter in self.waiters:
+            waiter.saw(record)
+        self.known_status = record["status"] if record["status"] in LIVE_STATUSES else None
 
     def end(self, problem: Exception | None) -> None:
         """End all waits for it."""
@@ -149,6 +159,7 @@ class AgentPoller:
         wait = waiter.wait
         call = self.calls.setdefault(wait.call_id, WatchedCall(wait.call_id, wait.poll_interval))
         call.waiters.append(waiter)
+        call.known_status = None
         self.channel.waits += 1
         call.interval = min(call.interval, wait.poll_interval)
         if call.interval < self._shortest:
@@ -217,6 +228,10 @@ class AgentPoller:
         self._shortest = min(call.interval for call in self.calls.values())
         self._give_up_at = started + max(self._shortest, MIN_LOOK_TIME)
         self._started, self._horizon = started, started + SLACK * self._shortest
+        if len(self.calls) == 1:
+            await self._fetch(*self.calls.values())
+            self._tell(0, 1)
+            return
         due = [call for call in self.calls.values() if call.due <= self._horizon]
         due.sort(key=lambda call: call.due)  # What an earlier look didn't reach comes first.
         look = Look(due, self._total, started)
@@ -243,16 +258,15 @@ class AgentPoller:
                 await self._doubt_the_list(expected)
             return
         except TelzinoError:
-            # A refusal of the list: the calls tell themselves whether it is for them, too.
-            for call in expected:
-                call.unlisted(self._started)
+            look.page_refused(expected)
             return
         found = []
         for index, item in enumerate(page.items):
             listed = self.calls.get(item["id"].lower())
             if listed is not None and is_record(item):
                 listed.listed_at(number, index, page.total)
-                self._saw(listed, item)
+                listed.due = self._started + listed.interval
+                listed.saw(item)
                 found.append(listed.call_id)
         look.page_read(number, found, page.total, page.is_last)
 
@@ -260,7 +274,7 @@ class AgentPoller:
         """See after a failed page whether the API answers otherwise: then the page is the trouble."""
         unseen = [call for call in expected if call.due <= self._horizon]
         if unseen and await self._fetch(unseen[0]):
-            for call in unseen[1:]:
+            for call in unseen:
                 call.missed(self._started)
 
     async def _fetch(self, call: WatchedCall) -> bool:
@@ -285,15 +299,11 @@ class AgentPoller:
                 problem = error
                 break
             else:
-                self._saw(call, record)
+                call.due = self._started + call.interval
+                call.saw(record)
                 return True
         call.end(problem)
         return False
-
-    def _saw(self, call: WatchedCall, record: Mapping[str, Any]) -> None:
-        call.due = self._started + call.interval
-        for waiter in call.waiters:
-            waiter.saw(record)
 
     def _tell(self, pages: int, singles: int) -> None:
         metrics.stats.gauge(metrics.WAITS, self.channel.waits)

@@ -22,6 +22,7 @@ from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.triggers import channel, poller
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.channel import Channel
+from airflow_provider_telzino.triggers.look import MAX_MISSES
 from airflow_provider_telzino.triggers.poller import AgentPoller
 from tests.conftest import ConnectionSetter
 from tests.waits import first_event
@@ -223,26 +224,52 @@ class TestTrouble:
         assert {event["outcome"] for event in events} == {"ended"}
 
     async def test_a_list_that_never_works(self, sandbox: Sandbox) -> None:
-        """When only the list fails, the calls are fetched, and every wait ends."""
-        calls = [sandbox.add_call("dialing") for _ in range(6)]
+        """When only the list fails, it is left alone after three looks: the calls are fetched instead."""
+        calls = [sandbox.add_call("dialing") for _ in range(30)]
         sandbox.faults.next("GET", "outbound-calls$", status=500, times=10_000)
         waits = start(map(trigger, calls))
-        await until(lambda: len({request.path for request in sandbox.requests}) >= 7)
+        await until(lambda: len({request.path for request in sandbox.requests}) >= 31)
+        pages = looks(sandbox)["page"]
+        await until(lambda: looks(sandbox)["single"] >= 90)
+        later_pages = looks(sandbox)["page"] - pages
         for call in calls:
             sandbox.finish(call["id"])
 
         events = await asyncio.gather(*waits)
 
-        assert [event["status"] for event in events] == ["completed"] * 6
+        assert [event["status"] for event in events] == ["completed"] * 30
+        assert pages <= MAX_MISSES
+        assert later_pages == 0
 
     async def test_a_list_that_is_refused(self, sandbox: Sandbox) -> None:
-        """Who may not list, but may look, waits all the same."""
-        calls = [sandbox.add_call("completed") for _ in range(3)]
+        """Who may not list, but may look, waits all the same; the list is not asked at each look."""
+        calls = [sandbox.add_call("dialing") for _ in range(3)]
         sandbox.faults.next("GET", "outbound-calls$", status=403, times=10_000)
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["single"] >= 9)
+        for call in calls:
+            sandbox.finish(call["id"])
 
-        events = await asyncio.gather(*start(map(trigger, calls)))
+        events = await asyncio.gather(*waits)
 
         assert [event["status"] for event in events] == ["completed"] * 3
+        assert looks(sandbox)["page"] == 1
+
+    async def test_requests_that_fail_together_count_once(
+        self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Three pages in flight that fail for the same reason are one failure, and make one pause."""
+        caplog.set_level("WARNING")
+        calls = [sandbox.add_call("dialing") for _ in range(300)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 3)
+        sandbox.faults.next("GET", "outbound-calls$", status=503, retry_after="0.5", delay=0.2, times=3)
+        await until(lambda: sandbox.faults.waiting == 0)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert len([each for each in caplog.records if "pause for" in each.getMessage()]) == 1
 
     async def test_a_list_that_lags(self, connect: ConnectionSetter) -> None:
         """Calls that the list doesn't have yet are fetched."""
