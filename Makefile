@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check lint format types fast-tests dist constraints setup system-packages clean
+.PHONY: help demo ui test integration check lint format types fast-tests dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -19,8 +19,11 @@ demo: $(READY) ## Run a call through a real Airflow and show it live (about a mi
 ui: $(READY) ## The same, then leave Airflow's web interface running until Ctrl-C
 	@$(BIN)/python -m devtools.demo --ui
 
-test: $(READY) ## Run all tests, with coverage of the package
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(PYTEST_ARGS)
+test: $(READY) ## Run the tests, with coverage of the package
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not integration" --cov --cov-report=term $(PYTEST_ARGS)
+
+integration: $(READY) ## Run what needs minutes: crashes, PostgreSQL, Celery (see make system-packages)
+	@$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
 
 check: lint types fast-tests ## The quick loop: lint, types, fast tests (under a minute)
 
@@ -36,7 +39,7 @@ types: $(READY) ## Check types strictly
 	@$(BIN)/mypy
 
 fast-tests: $(READY) ## Run the tests that need no real Airflow
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not integration" $(PYTEST_ARGS)
 
 dist: $(READY) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
