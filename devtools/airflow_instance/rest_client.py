@@ -101,6 +101,25 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.request("GET", path, params={"map_index": map_index})["value"]
 
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """Return a task's log as the web interface shows it: the messages, a line each."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        lines: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self.request("GET", path, params={"map_index": map_index, **token})
+            lines += [_log_line(line) for line in page["content"]]
+            if not page["content"] or not page["continuation_token"]:
+                return "\n".join(lines)
+            token = {"token": page["continuation_token"]}
+
+
+def _log_line(line: str | dict[str, Any]) -> str:
+    if isinstance(line, str):
+        return line
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []]
+    return " ".join([line["event"], *errors])
+
 
 def _task_name(task: dict[str, Any]) -> str:
     index = task["map_index"]
