@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test integration check lint format types fast-tests dist constraints setup system-packages clean
+.PHONY: help demo ui test integration screenshots check lint format types fast-tests dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -24,6 +24,9 @@ test: $(READY) ## Run the tests, with coverage of the package
 
 integration: $(READY) ## Run what needs minutes: crashes, PostgreSQL, Celery (see make system-packages)
 	@$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
+
+screenshots: $(READY) ## Take the docs' pictures of Airflow's web interface anew
+	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/integration/test_browser.py
 
 check: lint types fast-tests ## The quick loop: lint, types, fast tests (under a minute)
 

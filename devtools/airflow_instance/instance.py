@@ -32,7 +32,10 @@ COMPONENTS: dict[str, list[str]] = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
 }
-"""The components of an Airflow, and the arguments that start each."""
+"""The components of every Airflow, and the arguments that start each."""
+
+MORE_COMPONENTS: dict[str, list[str]] = {"worker": ["celery", "worker", "--skip-serve-logs"]}
+"""What only some have."""
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks while waiting for Airflow."""
@@ -104,9 +107,10 @@ class AirflowInstance:
         """Return a component's process, to kill, freeze or terminate it."""
         return self.family.children[name]
 
-    def start(self, name: str, component: str | None = None) -> Child:
+    def start(self, name: str, component: str | None = None, *options: str) -> Child:
         """Start a component, or start it again after its end; returns at once."""
-        command = [sys.executable, "-m", "airflow", *COMPONENTS[component or name]]
+        arguments = {**COMPONENTS, **MORE_COMPONENTS}[component or name]
+        command = [sys.executable, "-m", "airflow", *arguments, *options]
         return self.family.start(name, command, env=self.env, log=self.log_of(name), cwd=self.home)
 
     def run_cli(self, *arguments: str, timeout: float = 120.0) -> str:

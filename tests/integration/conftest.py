@@ -22,7 +22,7 @@ from tests.programs import needs
 DAG_ID = "end_to_end"
 CALL_CONTEXT = "You are calling Wilhelmina about her appointment."
 NUMBERS = {
-    "completed": MAGIC_NUMBERS["completed"],
+    "completed": MAGIC_NUMBERS["slow_queue"],  # long enough that a slow machine's tasks see it go on
     "no_answer": MAGIC_NUMBERS["no_answer"],
     "busy": MAGIC_NUMBERS["busy"],
     "failed": MAGIC_NUMBERS["no_such_number"],
@@ -96,7 +96,7 @@ def finished_run(
         airflow, sandbox = stack.enter_context(
             stage(
                 home,
-                speed=3,  # slow enough for tasks to see a call go on
+                speed=6,
                 dags_folder=DAGS_FOLDER / "end_to_end",
                 sql_alchemy_conn=database,
                 family=family,

@@ -65,12 +65,13 @@ def test_skip_on(finished_run: FinishedRun) -> None:
 def test_timeout(finished_run: FinishedRun, task: str) -> None:
     """The task fails when its time is over, once for all, and says how the call stood."""
     instance = finished_run.tasks[task]
-    started, ended = (datetime.fromisoformat(instance[name]) for name in ("start_date", "end_date"))
+    began = finished_run.tasks["late"]["start_date"]  # a rescheduled task's own is that of its last look
+    waited = datetime.fromisoformat(instance["end_date"]) - datetime.fromisoformat(began)
 
     assert instance["state"] == "failed"
     assert instance["try_number"] == 1
     assert "timeout of 6 s was over; it was last seen" in finished_run.log(task)
-    assert (ended - started).total_seconds() < 60
+    assert 5 < waited.total_seconds() < 150
     with pytest.raises(requests.HTTPError, match="404"):
         finished_run.xcom(task)
 
@@ -100,6 +101,6 @@ def test_the_log_tells_each_change_once(finished_run: FinishedRun) -> None:
 
     assert len(first) == 1
     assert changes
-    assert changes[0][0] == first[0]
+    assert changes[0][0] == first[0] == "queued"
     assert changes[-1][1] == "completed"
     assert all(before[1] == after[0] for before, after in pairwise(changes))

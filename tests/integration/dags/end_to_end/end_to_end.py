@@ -12,7 +12,7 @@ from airflow.sdk import Param, chain, dag, task
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
-OUTCOMES = ("completed", "no_answer", "busy", "failed", "long", "short")
+OUTCOMES = ("completed", "no_answer", "busy", "failed", "long")
 
 
 def conf(outcome: str) -> str:

@@ -1,0 +1,21 @@
+"""Waits over the connection that the browser test makes in the form."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param, dag
+
+from airflow_provider_telzino.sensors.call import TelzinoCallSensor
+
+
+@dag(schedule=None, params={"call_id": Param("", type="string", title="Call ID")})
+def browser() -> None:
+    """Wait for one call."""
+    TelzinoCallSensor(
+        task_id="wait_for_call",
+        call_id="{{ params.call_id }}",
+        telzino_conn_id="telzino_from_form",
+        poke_interval=1,
+    )
+
+
+browser()

@@ -1,0 +1,186 @@
+"""What a person sees in Airflow's web interface, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Response, Route, expect, sync_playwright
+
+from airflow_provider_telzino.get_provider_info import CONN_FIELDS, HOOK_NAME, UI_FIELD_BEHAVIOUR
+from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, DEFAULT_AGENT_ID, MAGIC_NUMBERS
+from devtools.airflow_instance import AirflowInstance
+from devtools.sandbox_process import SandboxProcess
+from devtools.system_packages import find_program
+from tests.integration.stage import DAGS_FOLDER, stage
+from tests.programs import needs
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end"), needs("chromium")]
+
+CONN_ID = "telzino_from_form"
+CALL_CONTEXT = "You are calling Wilhelmina about her appointment."
+TIMEOUT = 60_000  # ms: a busy machine's browser is slow, not broken
+OPTIONS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+
+Screenshot = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def airflow_and_sandbox(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[AirflowInstance, SandboxProcess]]:
+    """A whole Airflow, with a DAG over a connection that doesn't exist yet."""
+    home = tmp_path_factory.mktemp("browser") / "airflow"
+    with stage(home, speed=5, dags_folder=DAGS_FOLDER / "browser") as running:
+        running[0].wait_for_dag("browser")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        program = str(find_program("chromium"))
+        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, airflow_and_sandbox: tuple[AirflowInstance, SandboxProcess]) -> Iterator[Page]:
+    """A page of Airflow, logged in, that can reach nothing but Airflow."""
+    airflow, _ = airflow_and_sandbox
+    context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
+    context.set_default_timeout(TIMEOUT)
+    expect.set_options(timeout=TIMEOUT)
+    page = context.new_page()
+    elsewhere: list[str] = []
+
+    def guard(route: Route) -> None:
+        if route.request.url.startswith(airflow.base_url):
+            route.continue_()
+        else:
+            elsewhere.append(route.request.url)
+            route.abort()
+
+    page.route("**/*", guard)
+    page.goto(airflow.base_url)
+    page.get_by_label("Username").fill(airflow.username)
+    page.get_by_label("Password").fill(airflow.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Admin").wait_for()
+    yield page
+    context.close()
+    assert elsewhere == []
+
+
+@pytest.fixture
+def screenshot(page: Page, tmp_path: Path) -> Screenshot:
+    """Keep a picture of the page: for the docs, if ``TELZINO_SCREENSHOTS`` names their folder."""
+    folder = Path(os.environ.get("TELZINO_SCREENSHOTS", tmp_path))
+
+    def take(name: str) -> None:
+        page.mouse.move(0, 0)
+        page.screenshot(path=folder / f"{name}.png", animations="disabled")
+
+    return take
+
+
+def field(form: Locator, name: str) -> Locator:
+    """Return a field of the connection form by its name; ours in Extra are named ``element_...``."""
+    return form.locator(f"[name='{name}']")
+
+
+def open_extra_fields(form: Locator) -> None:
+    """Unfold our own fields."""
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+    expect(field(form, "element_agent_id")).to_be_visible()
+
+
+def test_the_connection_form_and_a_run_that_uses_it(
+    page: Page,
+    airflow_and_sandbox: tuple[AirflowInstance, SandboxProcess],
+    screenshot: Screenshot,
+) -> None:
+    """From the form to the record: our words in the form, the secret nowhere, the record in the XCom tab."""
+    airflow, sandbox = airflow_and_sandbox
+    answers: list[str] = []
+
+    def keep(response: Response) -> None:
+        if "/api/v2/" in response.url and response.ok:
+            answers.append(response.text())
+
+    # The form shows our fields, in our words.
+    page.goto(f"{airflow.base_url}/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("combobox").click()
+    page.keyboard.type("telzino")
+    page.get_by_role("option", name=HOOK_NAME, exact=True).click()
+    for name, label in UI_FIELD_BEHAVIOUR["relabeling"].items():
+        expect(form.get_by_label(label, exact=True)).to_have_attribute("name", name)
+        placeholder = UI_FIELD_BEHAVIOUR["placeholders"][name]
+        expect(field(form, name)).to_have_attribute("placeholder", placeholder)
+    for name in ("schema", "port"):
+        assert name in UI_FIELD_BEHAVIOUR["hidden-fields"]
+        expect(field(form, name)).to_have_count(0)
+    expect(field(form, "password")).to_have_attribute("type", "password")
+    open_extra_fields(form)
+    for name, ours in CONN_FIELDS.items():
+        expect(field(form, f"element_{name}")).to_be_visible()
+        expect(form.get_by_text(ours["label"], exact=False).first).to_be_visible()
+        expect(form.get_by_text(ours["description"], exact=True)).to_be_visible()
+    screenshot("connection-form-extra")
+
+    # It is filled in and saved.
+    form.get_by_role("button", name="Standard Fields").click()
+    field(form, "connection_id").fill(CONN_ID)
+    field(form, "host").fill(sandbox.url)
+    field(form, "login").fill(CLIENT_ID)
+    screenshot("connection-form")
+    field(form, "password").fill(CLIENT_SECRET)
+    open_extra_fields(form)
+    field(form, "element_agent_id").fill(DEFAULT_AGENT_ID)
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_be_hidden()
+    page.on("response", keep)
+    expect(page.get_by_role("cell", name=CONN_ID)).to_be_visible()
+
+    # The secret is never shown again.
+    row = page.get_by_role("row").filter(has_text=CONN_ID)
+    row.get_by_role("button", name="Edit Connection").click()
+    expect(field(form, "host")).to_have_value(sandbox.url)
+    expect(field(form, "password")).to_have_value("***")
+    html = page.content()
+    form.get_by_role("button", name="Close").click()
+    assert CLIENT_SECRET not in html
+
+    # A run over this connection ends with the record.
+    call_id = sandbox.place_call(MAGIC_NUMBERS["completed"], CALL_CONTEXT, {})
+    run_id = airflow.api.trigger("browser", {"call_id": call_id})
+    assert airflow.wait_for_run("browser", run_id, timeout=180)["state"] == "success"
+    record = sandbox.call_record(call_id)
+
+    task = f"{airflow.base_url}/dags/browser/runs/{run_id}/tasks/wait_for_call"
+    page.goto(task)
+    expect(page.get_by_text(re.compile(f"Call {call_id}.* completed"))).to_be_visible()
+    log = page.locator("body").inner_text()
+    screenshot("task-log")
+    page.goto(f"{task}/xcom")
+    expect(page.get_by_text("return_value", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Expand all").or_(page.get_by_label("Expand")).first.click()
+    expect(page.get_by_text(call_id).first).to_be_visible()
+    expect(page.get_by_text("completed").first).to_be_visible()
+    screenshot("xcom")
+
+    for private in (CALL_CONTEXT, record["to_number"], record["summary_text"].splitlines()[0]):
+        assert private not in log
+    assert any(json.dumps(CONN_ID) in answer for answer in answers)
+    assert [answer for answer in answers if CLIENT_SECRET in answer] == []
