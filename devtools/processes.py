@@ -151,6 +151,8 @@ class ProcessFamily:
             child.may_end = True
         stop_marked(self.mark, grace)
         for child in self.children.values():
+            if child.running:  # one that wrote over its environment
+                child.kill()
             child.wait()  # Reap it, or a zombie stays until we end ourselves.
         if self._guard.stdin is not None:
             self._guard.stdin.close()

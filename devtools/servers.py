@@ -157,4 +157,6 @@ class RedisServer(Server):
 
     def command(self) -> Sequence[str | Path]:
         """Return what starts it."""
-        return [find_program("redis-server"), "--bind", LOOPBACK, "--port", str(self.port), "--save", ""]
+        # It would write its title over the environment by which its family finds it.
+        options = ["--set-proc-title", "no", "--bind", LOOPBACK, "--port", str(self.port), "--save", ""]
+        return [find_program("redis-server"), *options]

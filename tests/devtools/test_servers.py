@@ -54,8 +54,11 @@ def test_redis(family: ProcessFamily) -> None:
     with RedisServer(family) as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
         value = client.get("key")
+        members = [process.pid for process in family.members()]
+        pid = server.process.pid
 
     assert value == b"value"
+    assert pid in members
     assert not server.folder.exists()
     assert not server.process.running
 
