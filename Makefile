@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test integration screenshots check lint format types fast-tests dist constraints setup system-packages clean
+.PHONY: help demo ui test integration test-matrix screenshots check lint format types fast-tests dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -24,6 +24,9 @@ test: $(READY) ## Run the tests, with coverage of the package
 
 integration: $(READY) ## Run what needs minutes: crashes, PostgreSQL, Celery (see make system-packages)
 	@$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
+
+test-matrix: $(READY) ## Run the unit tests on every line of Airflow, with Python 3.10 to 3.13
+	@$(BIN)/python -m nox $(ARGS)
 
 screenshots: $(READY) ## Take the docs' pictures of Airflow's web interface anew
 	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/integration/test_browser.py
@@ -48,9 +51,8 @@ dist: $(READY) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation
 
-constraints: $(READY) ## Pin the newest versions of all that we develop against, for every Python
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --group dev --extra sandbox --output-file constraints.txt pyproject.toml
+constraints: $(READY) ## Pin all that we develop and test against anew: the newest, and older Airflows' own
+	@$(BIN)/python -m devtools.constraints
 
 setup: $(READY) ## Only set up .venv
 

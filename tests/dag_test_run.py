@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import runpy
 import sys
 import threading
 import time
@@ -17,6 +17,19 @@ from typing import Any
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, Sandbox
 
 EXAMPLE = Path(__file__).parent.parent / "example_dags" / "example_telzino_wait_for_call.py"
+
+AIRFLOW_3 = "from airflow.sdk import Param, dag, task"
+AIRFLOW_2 = "from airflow.decorators import dag, task; from airflow.models.param import Param"
+
+
+def example_dag() -> Any:
+    """Load the example DAG; on Airflow 2.11 with the imports that it has there."""
+    source = EXAMPLE.read_text()
+    if importlib.util.find_spec("airflow.sdk") is None:
+        source = source.replace(AIRFLOW_3, AIRFLOW_2)
+    names: dict[str, Any] = {"__name__": EXAMPLE.stem, "__file__": str(EXAMPLE)}
+    exec(compile(source, EXAMPLE, "exec"), names)  # noqa: S102  # our own file
+    return names["example_telzino_wait_for_call"]()
 
 
 def finish_after_the_first_look(sandbox: Sandbox, call_id: str, status: str) -> None:
@@ -39,7 +52,7 @@ def main() -> None:
             }
         )
         for status in sys.argv[1:]:
-            dag = runpy.run_path(str(EXAMPLE))["example_telzino_wait_for_call"]()
+            dag = example_dag()
             call = sandbox.add_call("in_progress")
             arguments = (sandbox, call["id"], status)
             threading.Thread(target=finish_after_the_first_look, args=arguments, daemon=True).start()

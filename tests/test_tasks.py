@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
@@ -55,6 +56,11 @@ def waiting_operator(**arguments: Any) -> TelzinoGetCallOperator:
     """Make an operator that waits on its worker."""
     return operator(deferrable=False, **arguments)
 
+
+AIRFLOW_3 = pytest.mark.skipif(
+    importlib.util.find_spec("airflow.sdk") is None,
+    reason="Airflow 2.11 reads from its database what 3 is told with the task",
+)
 
 FAULTS: list[dict[str, Any]] = [{"status": 503}, {"reset": True}, {"status": 200, "raw_body": b"<html>"}]
 ALL = pytest.mark.parametrize("make", [sensor, poking_sensor, operator, waiting_operator])
@@ -526,6 +532,7 @@ class TestModes:
         assert len([each for each in sandbox.requests if "/oauth/token" in each.path]) == 1
         assert len({each.client for each in sandbox.requests}) == 1
 
+    @AIRFLOW_3
     def test_reschedule_frees_the_worker(self, sandbox: Sandbox, live: dict[str, Any]) -> None:
         """In mode ``reschedule`` each look is a run of its own, and the last one returns the record."""
         run = Run(sensor(call_id=live["id"], deferrable=False, mode="reschedule"))
@@ -541,6 +548,7 @@ class TestModes:
         """A mode matters only with ``deferrable=False``."""
         assert isinstance(Run(sensor(call_id=live["id"], mode="reschedule")).step("execute"), TaskDeferred)
 
+    @AIRFLOW_3
     def test_a_reschedule_timeout_claims_nothing_it_cannot_know(self, live: dict[str, Any]) -> None:
         """Each look is a process of its own there, so the message has the status but no age."""
         run = Run(sensor(call_id=live["id"], deferrable=False, mode="reschedule", timeout=1))

@@ -16,6 +16,7 @@ class TaskInstance:
 
     xcoms: dict[str, Any] = field(default_factory=dict)
     first_reschedule_date: Any = None
+    max_tries: int = 0
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep an XCom, as JSON as Airflow does."""

@@ -1,0 +1,78 @@
+"""Pin what we develop and test against: ``constraints.txt``, and a file of its own for each older Airflow.
+
+``make constraints`` runs it. An older Airflow gets the packages of its own days, since that is where its
+users are, and since it doesn't work with every package that came later.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from devtools.set_up import CONSTRAINTS, ROOT, VENV, SetUpError, pinned, pip_settings, run, uv_environment
+
+OLDER_AIRFLOWS = {
+    "2.11.2": "2026-03-15",
+    "3.0.6": "2025-09-01",
+    "3.1.8": "2026-03-15",
+    "3.2.2": "2026-06-01",
+}
+"""The last release of each older line of Airflow that we support, and a day soon after it."""
+
+COMPAT = "apache-airflow-providers-common-compat"
+COMPAT_RELEASED = "2025-12-20"
+"""The day by which the oldest common-compat that we work with was out; Airflow 3.0 is older than that."""
+
+
+def constraints_file(airflow: str) -> Path:
+    """Return the constraints file of a version of Airflow."""
+    if airflow in OLDER_AIRFLOWS:
+        return ROOT / "constraints" / f"airflow-{airflow}.txt"
+    return CONSTRAINTS
+
+
+def newest_airflow() -> str:
+    """Return the version of Airflow that we develop against, as ``constraints.txt`` pins it."""
+    return pinned("apache-airflow").partition("==")[2]
+
+
+def pin(output: Path, *arguments: str | Path) -> None:
+    """Write a constraints file for all Pythons that we support, without the addresses of package indexes."""
+    name = output.relative_to(ROOT)
+    options = ["--upgrade", "--universal", "--python-version", "3.10", "--no-header", "--no-annotate"]
+    no_addresses = ["--no-emit-index-url", "--no-emit-find-links"]
+    uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "compile", "--quiet", *options, *no_addresses]
+    inputs: list[str | Path] = ["--extra", "sandbox", *arguments, "pyproject.toml"]
+    run(
+        f"Pinning {name}",
+        [*uv, *inputs, "--output-file", name],
+        uv_environment(pip_settings(), os.environ),
+    )
+
+
+def pin_older(airflow: str, newest_day: str) -> None:
+    """Pin an older Airflow and what the tests need, as of that day."""
+    newest_compat = f"{COMPAT}={max(newest_day, COMPAT_RELEASED)}"
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
+        requirement.write(f"apache-airflow=={airflow}\n")
+        requirement.flush()
+        as_of = ["--exclude-newer", newest_day, "--exclude-newer-package", newest_compat]
+        pin(constraints_file(airflow), *as_of, "--group", "test", requirement.name)
+
+
+def main() -> int:
+    """Pin everything anew, or say why not."""
+    try:
+        pin(CONSTRAINTS, "--group", "dev")
+        for airflow, newest_day in OLDER_AIRFLOWS.items():
+            pin_older(airflow, newest_day)
+    except SetUpError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

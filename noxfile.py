@@ -1,0 +1,91 @@
+"""The version matrix: the built wheel on each line of Airflow that we support, with Python 3.10 to 3.13.
+
+``make test-matrix`` runs all of it. Nox's own options choose cells: ``ARGS="--tags ci"`` is one cell for each
+Airflow, ``ARGS="--tags airflow-2.11.2"`` one Airflow, ``ARGS="--list"`` shows all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+from devtools.constraints import constraints_file, newest_airflow
+from devtools.set_up import pip_settings, uv_environment
+
+NEWEST = newest_airflow()
+CELLS = {
+    "2.11.2": ["3.10", "3.12"],
+    "3.0.6": ["3.11"],
+    "3.1.8": ["3.13"],
+    "3.2.2": ["3.12"],
+    NEWEST: ["3.13", "3.10", "3.12", "3.11"],
+}
+"""The Pythons for each Airflow. The first of each is the one for CI: together they are all Pythons."""
+
+STAGED = ("devtools", "docs", "example_dags", "tests", "README.md", "pyproject.toml")
+"""What the tests need of this repository. The package isn't among it: they must find the installed one."""
+NOT_STAGED = shutil.ignore_patterns(
+    "__pycache__", "packaging", "integration", "devtools", "test_sandbox_fuzz.py"
+)
+"""Tests of our own tools, and what needs tools that older Airflows can't have beside them."""
+
+nox.needs_version = ">=2026.1"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.envdir = ".work/nox"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+WHEELS = Path(nox.options.envdir).resolve() / "wheel"
+
+# pyenv's commands lead to some of its Pythons only; here all of them count.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("versions/3.*/bin"))])
+
+
+def cells() -> list[object]:
+    """Return the matrix as Nox's parameters."""
+    return [
+        nox.param(
+            python,
+            airflow,
+            id=f"airflow-{airflow}-python-{python}",
+            tags=[f"airflow-{airflow}", *(["ci"] if python == pythons[0] else [])],
+        )
+        for airflow, pythons in CELLS.items()
+        for python in pythons
+    ]
+
+
+@nox.session(venv_backend="none")
+def wheel(session: nox.Session) -> None:
+    """Build the wheel that all cells install."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    options = ["--wheel", "--no-isolation", "--outdir", str(WHEELS)]
+    session.run(sys.executable, "-m", "build", *options, silent=True)
+
+
+@nox.session(requires=["wheel"])
+@nox.parametrize("python,airflow", cells())
+def tests(session: nox.Session, airflow: str) -> None:
+    """Run the unit tests and the example DAGs on one Airflow and one Python."""
+    (built,) = WHEELS.glob("*.whl")
+    session.install(
+        *("--exact", "--reinstall-package", "airflow-provider-telzino", "--group", "test"),
+        *("--constraints", str(constraints_file(airflow)), f"{built}[sandbox]", f"apache-airflow=={airflow}"),
+        env=uv_environment(pip_settings(), os.environ),
+    )
+    stage = Path(session.create_tmp()) / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
+    for name in STAGED:
+        if Path(name).is_dir():
+            shutil.copytree(name, stage / name, ignore=NOT_STAGED)
+        else:
+            shutil.copy(name, stage)
+    session.chdir(stage)
+    session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-q", *session.posargs)
