@@ -61,6 +61,8 @@ class ListPage(NamedTuple):
     total: int
     """How many there are on all pages; 0 when the API doesn't say."""
     is_last: bool
+    is_certain: bool
+    """Whether the API says for sure that it is, or isn't, the last one."""
 
 
 class TokenCache:
@@ -218,12 +220,27 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
         )
     if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
         raise api_errors.unreadable(settings, request, "The list holds an item without an `id`.")
-    total = pagination.get("total")
+    total, has_next = pagination.get("total"), pagination.get("hasNext")
     return ListPage(
         items,
         total=total if isinstance(total, int) else 0,
-        is_last=not (pagination.get("hasNext") and items),
+        is_last=not (has_next and items),
+        # An empty page that goes on, or a list that doesn't say: its end is nowhere.
+        is_certain=isinstance(has_next, bool) and (bool(items) or not has_next),
     )
+
+
+def read_certain_page(
+    settings: Settings, request: ApiRequest, answer: ApiAnswer
+) -> tuple[list[dict[str, Any]], ApiRequest | None]:
+    """Read one page of a list as ``read_page`` does, but refuse one that leaves open whether more follow.
+
+    A list that ends too early looks like one that lacks a call, which would then be placed again.
+    """
+    page = read_list_page(settings, request, answer)
+    if not page.is_certain:
+        raise api_errors.unreadable(settings, request, "The list doesn't say whether it goes on.")
+    return page.items, None if page.is_last else next_page(request)
 
 
 class Pages:

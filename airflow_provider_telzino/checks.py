@@ -5,9 +5,10 @@ Every error names the field, the limit and the fix, and never the value, which m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,6 +22,16 @@ MAX_METADATA_BYTES = 16 * 1024
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@contextlib.contextmanager
+def naming_the_connection(conn_id: str) -> Iterator[None]:
+    """Let an error of the checks name the connection that it is about."""
+    try:
+        yield
+    except TelzinoConfigurationError as error:
+        error.conn_id = conn_id
+        raise
 
 
 def checked_uuid(field: str, value: object, fix: str) -> str:
@@ -38,8 +49,7 @@ def checked_uuid(field: str, value: object, fix: str) -> str:
         return str(value)
     text = value.strip() if isinstance(value, str) else ""
     if not _UUID.fullmatch(text):
-        what = f"text of {len(value)} characters" if isinstance(value, str) else type(value).__name__
-        raise TelzinoConfigurationError(f"`{field}` should be a UUID, but is {what}. {fix}")
+        raise TelzinoConfigurationError(f"`{field}` should be a UUID, but is {_kind(value)}. {fix}")
     return text.lower()
 
 
@@ -75,7 +85,7 @@ def checked_number(to_number: object) -> str:
     if not isinstance(to_number, str) or not _E164.fullmatch(to_number):
         raise TelzinoConfigurationError(
             "`to_number` should be a phone number in E.164 form: '+', country code and number, at most 15 "
-            "digits and nothing else, such as +18135551234."
+            f"digits and nothing else, such as +18135551234. It is {_kind(to_number)}."
         )
     return to_number
 
@@ -83,7 +93,7 @@ def checked_number(to_number: object) -> str:
 def checked_context(call_context: object) -> str:
     """Check ``call_context``: text of limited length."""
     if not isinstance(call_context, str):
-        raise TelzinoConfigurationError("`call_context` should be text.")
+        raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.")
     if any("\ud800" <= character <= "\udfff" for character in call_context):
         raise TelzinoConfigurationError("`call_context` holds half a character (a lone surrogate).")
     if len(call_context) > MAX_CONTEXT_CHARACTERS:
@@ -97,7 +107,10 @@ def checked_context(call_context: object) -> str:
 def checked_metadata(metadata: object) -> dict[str, Any]:
     """Check ``metadata``: a JSON object of limited size."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise TelzinoConfigurationError("`metadata` should be a mapping with text keys (a JSON object).")
+        what = "a mapping with other keys" if isinstance(metadata, Mapping) else _kind(metadata)
+        raise TelzinoConfigurationError(
+            f"`metadata` should be a mapping with text keys (a JSON object), but is {what}."
+        )
     try:
         # Compact UTF-8: the smallest that JSON gets, so that nothing is refused which the API may take.
         compact = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -123,5 +136,14 @@ def checked_callback_url(callback_url: object) -> str:
     except ValueError:
         good = False
     if not good or not isinstance(callback_url, str):
-        raise TelzinoConfigurationError("`callback_url` should be a URL that begins with https://.")
+        raise TelzinoConfigurationError(
+            f"`callback_url` should be a URL that begins with https://. It is {_kind(callback_url)}."
+        )
     return callback_url
+
+
+def _kind(value: object) -> str:
+    """Say what a value is without telling it."""
+    return (
+        f"text of {len(value):,} characters" if isinstance(value, str) else f"of type {type(value).__name__}"
+    )

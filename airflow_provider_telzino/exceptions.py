@@ -94,8 +94,32 @@ class TelzinoUnreadableAnswerError(TelzinoTransientError):
     """An answer that isn't what the API documents: cut off, not JSON, too large, or without its fields."""
 
 
-class TelzinoCallEndedBadlyError(TelzinoError, AirflowFailException):
-    """The call ended in a status of ``fail_on``. It won't change, so the task fails without retries."""
+class TelzinoOutcomeError(TelzinoError):
+    """The call ended in a status of ``fail_on``. The task that placed it may be retried, to dial again."""
+
+
+class TelzinoNoAnswerError(TelzinoOutcomeError):
+    """Nobody answered the call that the task placed."""
+
+
+class TelzinoBusyError(TelzinoOutcomeError):
+    """The line was busy, or the call that the task placed was rejected."""
+
+
+class TelzinoCallFailedError(TelzinoOutcomeError):
+    """The call that the task placed could not be put through."""
+
+
+class TelzinoCallEndedBadlyError(TelzinoOutcomeError, AirflowFailException):
+    """The same in a task that only waits: the outcome won't change, so it fails without retries."""
+
+
+class TelzinoUnknownPlacementError(TelzinoError):
+    """Whether this task has placed its call can't be known. It doesn't dial; a retry looks again first."""
+
+
+class TelzinoNoTranscriptError(TelzinoError, AirflowFailException):
+    """The call has no transcript and won't get one, so the task fails without retries."""
 
 
 class TelzinoTimeoutError(TelzinoError):
@@ -104,3 +128,11 @@ class TelzinoTimeoutError(TelzinoError):
 
 class TelzinoSensorTimeoutError(TelzinoTimeoutError, AirflowSensorTimeout):
     """The same in a sensor, where Airflow doesn't retry a timeout."""
+
+
+OUTCOME_ERRORS: dict[str, type[TelzinoOutcomeError]] = {
+    "no_answer": TelzinoNoAnswerError,
+    "busy": TelzinoBusyError,
+    "failed": TelzinoCallFailedError,
+}
+"""What a task raises that placed a call which ended so."""

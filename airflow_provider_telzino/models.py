@@ -102,7 +102,7 @@ class Call:
         known = {name: record[name] for name in _FIELD_NAMES if name in record}
         known["status"] = _DOCUMENTED.get(record["status"], record["status"])
         for name in ("created_at", "answered_at", "ended_at"):
-            known[name] = _time(name, record.get(name))
+            known[name] = parsed_time(name, record.get(name))
         unknown = {name: value for name, value in record.items() if name not in _FIELD_NAMES}
         return cls(**known, extra=MappingProxyType(unknown))
 
@@ -133,7 +133,8 @@ _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:")
 _FIELD_NAMES = frozenset(each.name for each in fields(Call)) - {"extra"}
 
 
-def _time(name: str, value: object) -> pendulum.DateTime | None:
+def parsed_time(name: str, value: object) -> pendulum.DateTime | None:
+    """Read a time of the API; ``ValueError`` names the field if it isn't one."""
     if value is None:
         return None
     parsed: object = None

@@ -26,6 +26,7 @@ for _name in list(os.environ):
 
 from airflow_provider_telzino import retry  # noqa: E402  # after the environment is set
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook  # noqa: E402
+from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator  # noqa: E402
 from airflow_provider_telzino.sandbox import (  # noqa: E402
     ACCESS_TOKEN,
     CLIENT_ID,
@@ -116,7 +117,13 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What tasks, hooks and triggers log. Each Airflow leads that elsewhere; here it goes to pytest."""
     plain = logging.getLogger("telzino-tests")
-    for logging_class in (TelzinoHook, TelzinoAsyncHook, TelzinoCallSensor, TelzinoCallTrigger):
+    for logging_class in (
+        TelzinoHook,
+        TelzinoAsyncHook,
+        TelzinoCallSensor,
+        TelzinoPlaceCallOperator,
+        TelzinoCallTrigger,
+    ):
         monkeypatch.setattr(logging_class, "log", plain)
     caplog.set_level("DEBUG")
     return caplog

@@ -25,7 +25,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_telzino import api, api_errors, checks
 from airflow_provider_telzino.connection import Settings
 from airflow_provider_telzino.exceptions import (
-    TelzinoConfigurationError,
     TelzinoNotFoundError,
     TelzinoTransientError,
     TelzinoUnavailableError,
@@ -65,23 +64,15 @@ class _TelzinoHookBase(BaseHook):
     def _build(
         self, settings: Settings, agent_id: str | None, build: Callable[..., api.ApiRequest], *args: Any
     ) -> api.ApiRequest:
-        with self._naming_the_connection():
+        with checks.naming_the_connection(self.telzino_conn_id):
             return build(agent_id or self.agent_id or settings.agent_id, *args)
-
-    @contextlib.contextmanager
-    def _naming_the_connection(self) -> Iterator[None]:
-        try:
-            yield
-        except TelzinoConfigurationError as error:
-            error.conn_id = self.telzino_conn_id
-            raise
 
     def _rules(self, idempotent: bool, retry_for: float) -> RetryRules:
         return RetryRules(idempotent=idempotent, retry_for=retry_for, log=self.log)
 
     def _transcript_id(self, transcript_id: object) -> str:
         fix = "Take it from the record of a completed call."
-        with self._naming_the_connection():
+        with checks.naming_the_connection(self.telzino_conn_id):
             return checks.checked_uuid("transcript_id", transcript_id, fix)
 
     def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
@@ -166,6 +157,17 @@ class TelzinoHook(_TelzinoHookBase):
             agent_id: The agent; by default the hook's.
         """
         return self._items(self._build(self.settings, agent_id, api.list_calls_request, status))
+
+    def call_pages(self, agent_id: str | None = None) -> Iterator[tuple[list[Record], bool]]:
+        """Go through :meth:`list_calls` page by page, each with whether another one follows.
+
+        It leaves nothing out and stops at no limit: for a search that must know how far it has come. A call
+        that is placed meanwhile pushes others to the next page, where they come again.
+        """
+        request: api.ApiRequest | None = self._build(self.settings, agent_id, api.list_calls_request, None)
+        while request is not None:
+            items, request = self._run(request, api.read_certain_page, RETRY_FOR)
+            yield items, request is not None
 
     def place_call(
         self,

@@ -1,44 +1,42 @@
-"""Operators for one call: ``TelzinoGetCallOperator`` gets its record."""
+"""Operators for one call: get its record, place it, get its transcript."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
-from airflow_provider_telzino.operators.waiting import CallWaiter
-from airflow_provider_telzino.waiting import (
-    DEFAULT_POLL_INTERVAL,
-    DEFAULT_TIMEOUT,
-    OutcomePolicy,
-    seconds,
+from airflow_provider_telzino import api
+from airflow_provider_telzino.checks import checked_agent_id, naming_the_connection
+from airflow_provider_telzino.exceptions import (
+    OUTCOME_ERRORS,
+    TelzinoError,
+    TelzinoOutcomeError,
 )
+from airflow_provider_telzino.operators.placing import CallPlacer
+from airflow_provider_telzino.operators.waiting import TRIGGER_FAILED
+from airflow_provider_telzino.operators.waiting_operator import WaitingOperator
+from airflow_provider_telzino.placing import Dial, with_identity
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
 
-class TelzinoGetCallOperator(CallWaiter, BaseOperator):
+ANSWER_FIELDS = ("id", "status", "room_name", "created_at", "agent_id")  # of a call that isn't waited for
+
+
+class TelzinoGetCallOperator(WaitingOperator):
     """Push a call's final record to XCom; wait for it if the call hasn't ended.
 
-    With Airflow's ``multiple_outputs=True``, each field of the record is an XCom of its own, too.
+    With Airflow's ``multiple_outputs=True``, each field of the record is an XCom of its own, too. A bad
+    outcome fails the task without retries, since a call's outcome doesn't change.
 
     Args:
-        call_id: The call (UUID), or a record that has an ``id``, such as ``place.output``. Templated.
-        agent_id: The agent that made the call (UUID); by default the record's or the connection's. Templated.
-        telzino_conn_id: The Airflow connection, of type ``telzino``. Templated.
+        call_id: The call (UUID), or a record that has an ``id``, such as ``place.output``; then its
+            ``agent_id`` is used unless the task names an agent. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the record as it is now, whatever
-            the status: then none of the arguments below but ``record_fields`` matters.
-        fail_on: Statuses that fail the task, without retries: a call's outcome doesn't change. The record is
-            pushed first.
-        skip_on: Statuses that skip the task. The record is pushed first.
-        record_fields: Push only these fields of the record, to keep personal data out of the database.
-        deferrable: Wait in the triggerer, at almost no cost. ``False`` waits on the worker.
-        poll_interval: Seconds between two looks, or a ``timedelta``.
-        timeout: Seconds until the wait gives up, or a ``timedelta``; counted from the task's start.
-        soft_fail: Skip the task instead of failing it.
+            the status.
+        kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
 
     Raises:
         TelzinoCallEndedBadlyError: The call ended in a status of ``fail_on``.
@@ -46,44 +44,9 @@ class TelzinoGetCallOperator(CallWaiter, BaseOperator):
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
-    ui_color = "#e6f1f2"
-
-    def __init__(
-        self,
-        *,
-        call_id: str | Mapping[str, Any],
-        agent_id: str | None = None,
-        telzino_conn_id: str = "telzino_default",
-        wait_for_completion: bool = True,
-        fail_on: Collection[str] = ("failed",),
-        skip_on: Collection[str] = (),
-        record_fields: Collection[str] | None = None,
-        deferrable: bool = True,
-        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
-        timeout: float | timedelta = DEFAULT_TIMEOUT,
-        soft_fail: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, call_id: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call_id = call_id
-        self.agent_id = agent_id
-        self.telzino_conn_id = telzino_conn_id
-        self.wait_for_completion = wait_for_completion
-        self.policy = OutcomePolicy.checked(fail_on, skip_on, record_fields)
-        self.deferrable = deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval)
-        self.timeout = seconds("timeout", timeout)
-        self.soft_fail = soft_fail
-
-    @property
-    def wait_interval(self) -> float:
-        """Seconds between two looks."""
-        return self.poll_interval
-
-    @property
-    def wait_timeout(self) -> float:
-        """Seconds until the wait gives up."""
-        return self.timeout
 
     def execute(self, context: Context) -> Any:
         """Get the record, waiting if need be.
@@ -97,3 +60,135 @@ class TelzinoGetCallOperator(CallWaiter, BaseOperator):
         if self.deferrable:
             return self.look_then_defer(context)
         return self.wait_here(context)
+
+
+class TelzinoPlaceCallOperator(WaitingOperator):
+    """Place a call, **exactly once**, and push its final record to XCom.
+
+    A retry, a crash of whatever process or a lost answer never dials again: the task goes on with the call
+    that it has placed. It dials again only when that call ended in a status of ``fail_on``: with
+    ``retries=3`` and ``fail_on=("no_answer", "busy")`` it calls again those who could not be reached.
+
+    Args:
+        to_number: The phone number, E.164. Templated.
+        call_context: Text appended to the agent's system prompt; at most 4,000 characters. Templated.
+        metadata: JSON object, echoed in the record as ``request_metadata``; at most 16 KB, together with the
+            task's identity, which is added under the key ``airflow``. Templated.
+        callback_url: ``https://`` URL that Telzino POSTs the result to. Templated.
+        wait_for_completion: Wait until the call has ended. ``False`` pushes the API's answer (``id``,
+            ``status``, ``room_name``, ``created_at``), with the ``agent_id`` added, for a sensor to wait.
+        reattach: What a cleared task does when its call has ended well: ``True`` pushes that call's record
+            again, ``False`` places another call. A call that still goes on is gone on with in any case.
+        kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
+
+    Raises:
+        TelzinoConfigurationError: An argument is wrong; nothing was dialled.
+        TelzinoNoAnswerError, TelzinoBusyError, TelzinoCallFailedError: The call ended so, and that is in
+            ``fail_on``. A retry dials again.
+        TelzinoTimeoutError: The call had not ended when ``timeout`` was over. A retry goes on waiting.
+        TelzinoUnknownPlacementError: Whether the call was placed can't be known, so the task doesn't dial. A
+            retry looks again.
+        TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
+    """
+
+    template_fields: Sequence[str] = (
+        "to_number",
+        "call_context",
+        "metadata",
+        "callback_url",
+        "agent_id",
+        "telzino_conn_id",
+    )
+    template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
+    after_timeout = "The call itself may still go on; a retry of the task goes on waiting for it."
+
+    def __init__(
+        self,
+        *,
+        to_number: str,
+        call_context: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
+        reattach: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.to_number = to_number
+        self.call_context = call_context
+        self.metadata = metadata
+        self.callback_url = callback_url
+        self.reattach = reattach
+        self.call_id: str | None = None  # once the call is placed or found
+        self._killed = False
+
+    def execute(self, context: Context) -> Any:
+        """Place the call, or go on with the one that an earlier try has placed.
+
+        Returns:
+            The final record, or the API's answer if the task doesn't wait, for XCom.
+        """
+        with self._softly(), self.hook() as hook:
+            call, is_new = self._placed_call(hook, context)
+        self.call_id, self.agent_id = call["id"], call["agent_id"]
+        if not self.wait_for_completion:
+            return self.policy.cut({name: call[name] for name in ANSWER_FIELDS if name in call})
+        if not self.deferrable:
+            return self.wait_here(context)
+        if is_new:
+            # There is nothing to look at yet: the answer has the status.
+            with self._softly():
+                wait = self.new_wait()
+                if not wait.saw(call):
+                    self._defer(wait)
+        return self.look_then_defer(context)
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, deadline: float | None = None
+    ) -> Any:
+        """Go on after the deferral; see ``CallWaiter``. The call is the event's: nothing is dialled here."""
+        call_id = event.get("call_id") if isinstance(event, Mapping) else None
+        if not isinstance(call_id, str):
+            with self._softly():
+                raise self.unknown_event(None)
+        self.call_id = call_id
+        return super().execute_complete(context, event, deadline)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume as ``CallWaiter`` does, but find the call first when Airflow has no event that names it."""
+        if next_method == TRIGGER_FAILED:
+            with self._softly(), self.hook() as hook:
+                self.call_id = CallPlacer(hook, self._agent(hook), context, self.log).find()["id"]
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """Tell that a call isn't hung up, and dial no more. Airflow lets the task run on for some seconds."""
+        self._killed = True
+        goes_on = f"Call {self.call_id} goes on" if self.call_id else "If one is being placed, it goes on"
+        self.log.warning(
+            "The task is killed, but Telzino documents no way to hang up. %s; the task goes on with it if it "
+            "is retried or cleared.",
+            goes_on,
+        )
+
+    def outcome_error(self, status: str) -> type[TelzinoOutcomeError]:
+        """Choose the error for a status of ``fail_on``: retryable ones, since a retry dials again."""
+        return OUTCOME_ERRORS.get(status, TelzinoOutcomeError)
+
+    def _placed_call(self, hook: TelzinoHook, context: Context) -> tuple[Record, bool]:
+        """Find or place the task's call. Returns it with its ``agent_id``, and whether it is new."""
+        agent_id = self._agent(hook)
+        placer = CallPlacer(hook, agent_id, context, self.log)
+        with naming_the_connection(self.telzino_conn_id):
+            metadata = with_identity(self.metadata, placer.run.identity)
+            # All of it is checked before anything is looked for or dialled.
+            api.place_call_request(agent_id, self.to_number, self.call_context, metadata, self.callback_url)
+        step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)
+        if not isinstance(step, Dial):
+            return {"agent_id": agent_id, **step.call}, False
+        if self._killed:
+            raise TelzinoError("The task was killed before it dialled.", conn_id=self.telzino_conn_id)
+        return placer.dial(self.to_number, self.call_context, metadata, self.callback_url), True
+
+    def _agent(self, hook: TelzinoHook) -> str:
+        with naming_the_connection(self.telzino_conn_id):
+            return checked_agent_id(self.agent_id or hook.settings.agent_id)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_provider_telzino.checks import checked_call_id
+from airflow_provider_telzino.checks import checked_call_id, naming_the_connection
 from airflow_provider_telzino.exceptions import (
     TelzinoCallEndedBadlyError,
-    TelzinoConfigurationError,
     TelzinoError,
     TelzinoNotFoundError,
+    TelzinoOutcomeError,
     TelzinoTimeoutError,
     TelzinoTransientError,
     TelzinoUnavailableError,
@@ -52,6 +52,7 @@ class CallWaiter(BaseOperator):
     soft_fail: bool
     policy: OutcomePolicy
     timeout_error: type[TelzinoTimeoutError] = TelzinoTimeoutError
+    after_timeout = "The call itself may still go on."
 
     @property
     def wait_interval(self) -> float:
@@ -139,11 +140,8 @@ class CallWaiter(BaseOperator):
 
     def new_wait(self, deadline: float | None = None) -> Wait:
         """Begin a wait for the call of this task, until a deadline or for the task's whole timeout."""
-        try:
+        with naming_the_connection(self.telzino_conn_id):
             call_id = checked_call_id(self.call_id)
-        except TelzinoConfigurationError as error:
-            error.conn_id = self.telzino_conn_id
-            raise
         return Wait(
             call_id,
             deadline=time.time() + self.wait_timeout if deadline is None else deadline,
@@ -172,7 +170,7 @@ class CallWaiter(BaseOperator):
             The record, or its ``record_fields``, for XCom.
 
         Raises:
-            TelzinoCallEndedBadlyError: The status is in ``fail_on``. The record has been pushed.
+            TelzinoOutcomeError: The status is in ``fail_on``. The record has been pushed.
             AirflowSkipException: The status is in ``skip_on``. The record has been pushed.
         """
         status, pushed = record["status"], self.policy.cut(record)
@@ -184,20 +182,33 @@ class CallWaiter(BaseOperator):
         if status in self.policy.skip_on:
             raise AirflowSkipException(f"Call {record['id']} ended with {status}, which is in `skip_on`.")
         with self._softly():
-            raise TelzinoCallEndedBadlyError(
+            raise self.outcome_error(status)(
                 f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`."
                 + (" Its record is in XCom." if self.do_xcom_push else ""),
                 conn_id=self.telzino_conn_id,
                 call_id=record["id"],
             )
 
+    def outcome_error(self, status: str) -> type[TelzinoOutcomeError]:
+        """Choose the error for a status of ``fail_on``. One who only waits can't mend it by a retry."""
+        return TelzinoCallEndedBadlyError
+
     def timed_out(self, wait: Wait) -> TelzinoTimeoutError:
         """Build the error for a wait whose time is over."""
         return self.timeout_error(
             f"The call had not ended when the timeout of {self.wait_timeout:g} s was over; "
-            f"{wait.last_seen()}. The call itself may still go on.",
+            f"{wait.last_seen()}. {self.after_timeout}",
             conn_id=self.telzino_conn_id,
             call_id=wait.call_id,
+        )
+
+    def unknown_event(self, call_id: str | None) -> TelzinoError:
+        """Build the error for an event that isn't what our trigger says of this task's call."""
+        return TelzinoError(
+            "The trigger's event is unknown, or about another call. Do triggerer and workers run the same "
+            "version of the provider?",
+            conn_id=self.telzino_conn_id,
+            call_id=call_id,
         )
 
     def _take_in(self, wait: Wait, event: Mapping[str, Any] | None) -> str:
@@ -206,12 +217,7 @@ class CallWaiter(BaseOperator):
         since = event.get("status_since", wait.since) if isinstance(event, Mapping) else None
         known = outcome in OUTCOMES and isinstance(since, (int, float))
         if event is None or not known or event.get("call_id") != wait.call_id:
-            raise TelzinoError(
-                "The trigger's event is unknown, or about another call. Do triggerer and workers run the "
-                "same version of the provider?",
-                conn_id=self.telzino_conn_id,
-                call_id=wait.call_id,
-            )
+            raise self.unknown_event(wait.call_id)
         wait.status, wait.since = event.get("status"), float(since or wait.since)
         return str(outcome)
 
