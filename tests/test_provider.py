@@ -157,7 +157,11 @@ def test_public_names_are_where_the_interface_says() -> None:
         from airflow_provider_telzino.exceptions import TelzinoError
         from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook
         from airflow_provider_telzino.models import Call, CallStatus
-        from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
+        from airflow_provider_telzino.operators.call import (
+            TelzinoGetCallOperator,
+            TelzinoGetTranscriptOperator,
+            TelzinoPlaceCallOperator,
+        )
         from airflow_provider_telzino.sensors.call import TelzinoCallSensor
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 
@@ -169,6 +173,7 @@ def test_public_names_are_where_the_interface_says() -> None:
         TelzinoCallTrigger,
         TelzinoError,
         TelzinoGetCallOperator,
+        TelzinoGetTranscriptOperator,
         TelzinoHook,
         TelzinoPlaceCallOperator,
     ):

@@ -1,4 +1,4 @@
-"""Operators for one call: get its record, place it, get its transcript."""
+"""Operators for one call: get its record, place it, get its transcript (which has a module of its own)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoOutcomeError,
 )
 from airflow_provider_telzino.operators.placing import CallPlacer
+from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
 from airflow_provider_telzino.operators.waiting import TRIGGER_FAILED
 from airflow_provider_telzino.operators.waiting_operator import WaitingOperator
 from airflow_provider_telzino.placing import Dial, with_identity
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
+
+__all__ = ["TelzinoGetCallOperator", "TelzinoGetTranscriptOperator", "TelzinoPlaceCallOperator"]
 
 ANSWER_FIELDS = ("id", "status", "room_name", "created_at", "agent_id")  # of a call that isn't waited for
 
