@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports Airflow: it reads its settings once. Each test process has a home of its own.
 _HOME = tempfile.TemporaryDirectory(prefix="telzino-tests-", ignore_cleanup_errors=True)
@@ -23,6 +24,11 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/air
 for _name in list(os.environ):
     if _name.startswith("AIRFLOW_CONN_") or _name.endswith("_CA_BUNDLE") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+
+# The same examples every time; ``HYPOTHESIS_PROFILE=thorough`` tries many more, and others each time.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("thorough", max_examples=3_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 from airflow_provider_telzino import retry  # noqa: E402  # after the environment is set
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook  # noqa: E402
