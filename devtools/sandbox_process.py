@@ -69,6 +69,11 @@ class SandboxProcess:
         record: dict[str, Any] = self._request("GET", f"/{call_id}")
         return record
 
+    def newest_calls(self) -> list[dict[str, Any]]:
+        """Return the calls that were placed last, as the list has them, newest first."""
+        calls: list[dict[str, Any]] = self._request("GET", "")["data"]
+        return calls
+
     def _request(self, method: str, path: str, **options: Any) -> Any:
         url = f"{self.url}/v1/agents/{DEFAULT_AGENT_ID}/outbound-calls{path}"
         answer = self._session.request(method, url, timeout=REQUEST_TIMEOUT, **options)

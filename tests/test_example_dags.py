@@ -23,7 +23,7 @@ def airflow(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Any]:
-    """One run of the example DAG for each of three outcomes."""
+    """One run of the waiting example for each of three outcomes, and one of each that places calls."""
     airflow("db", "migrate")
     done = subprocess.run(
         [sys.executable, "-m", "tests.dag_test_run", "completed", "no_answer", "failed"],
@@ -43,8 +43,8 @@ def test_a_completed_call(runs: dict[str, Any]) -> None:
     run = runs["completed"]
 
     assert run["state"] == "success"
-    assert run["record"] == run["sandbox"]
-    assert run["record"]["status"] == "completed"
+    assert run["pushed"]["wait_for_call"] == run["sandbox"]
+    assert run["sandbox"]["status"] == "completed"
     assert run["tasks"] == {
         "wait_for_call": "success",
         "choose": "success",
@@ -58,7 +58,7 @@ def test_a_call_without_an_answer(runs: dict[str, Any]) -> None:
     run = runs["no_answer"]
 
     assert run["state"] == "success"
-    assert run["record"]["status"] == "no_answer"
+    assert run["pushed"]["wait_for_call"]["status"] == "no_answer"
     assert run["tasks"]["call_again_later"] == "success"
     assert run["tasks"]["read_summary"] == "skipped"
 
@@ -69,22 +69,63 @@ def test_a_failed_call(runs: dict[str, Any]) -> None:
 
     assert run["state"] == "failed"
     assert run["tasks"]["wait_for_call"] == "failed"
-    assert run["record"] == run["sandbox"]
+    assert run["pushed"]["wait_for_call"] == run["sandbox"]
+
+
+def test_placing_a_call(runs: dict[str, Any]) -> None:
+    """One call, its record, and what was said in it."""
+    run = runs["example_telzino_place_call"]
+
+    (call,) = run["calls"]
+    assert run["state"] == "success"
+    assert run["tasks"] == {
+        "place_call": "success",
+        "choose": "success",
+        "transcript": "success",
+        "count_turns": "success",
+        "not_reached": "skipped",
+    }
+    assert run["pushed"]["place_call"] == call
+    assert call["request_metadata"]["crm_id"] == "123"
+    assert set(run["pushed"]["count_turns"]) == {"agent", "user"}
+
+
+def test_redial(runs: dict[str, Any]) -> None:
+    """Somebody answers at once: one call, and nobody gives up."""
+    run = runs["example_telzino_redial"]
+
+    assert len(run["calls"]) == 1
+    assert run["tasks"] == {"call": "success", "confirmed": "success", "give_up": "skipped"}
+
+
+def test_calling_contacts(runs: dict[str, Any]) -> None:
+    """Each contact is called once, and the transcript of the one who answered is read."""
+    run = runs["example_telzino_call_contacts"]
+
+    assert sorted(call["status"] for call in run["calls"]) == ["busy", "completed"]
+    assert run["state"] == "success"
+    assert [run["tasks"][f"call[{index}]"] for index in (0, 1)] == ["success", "success"]
+    assert set(run["pushed"]["call[0]"]) == {"id", "agent_id", "status", "ended_at", "transcript_id"}
+    assert [task for task in run["tasks"] if task.startswith("transcript")] == ["transcript[0]"]
+    assert run["pushed"]["count_words"] > 0
 
 
 def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
     """Nothing of the record but ids, statuses and times is in what the tasks wrote."""
     personal = [
-        runs[outcome]["record"][field]
-        for outcome in ("completed", "no_answer", "failed")
-        for field in ("to_number", "summary_text")
-        if runs[outcome]["record"][field]
+        record[field]
+        for record in [
+            *(runs[outcome]["sandbox"] for outcome in ("completed", "no_answer", "failed")),
+            *(call for name in runs if name.startswith("example_") for call in runs[name]["calls"]),
+        ]
+        for field in ("to_number", "summary_text", "call_context")
+        if record[field]
     ]
     log = runs["log"]
 
     for status in ("completed", "no_answer", "failed"):
         assert f"in_progress → {status} after" in log
-    assert len(personal) == 4
+    assert len(personal) == 15
     for text in personal:
         assert text not in log
         assert text.partition("\n")[0] not in log

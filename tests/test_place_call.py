@@ -403,7 +403,13 @@ class TestRetry:
         assert methods(sandbox)[-1] == "POST outbound-calls"
 
     @pytest.mark.parametrize(
-        "fault", [{"status": 503}, {"raw_body": b'{"data": [], "pagination": {}}'}], ids=str
+        "fault",
+        [
+            {"status": 503},
+            {"raw_body": b'{"data": [], "pagination": {}}'},
+            {"raw_body": b'{"data": [], "pagination": {"hasNext": true}}'},
+        ],
+        ids=str,
     )
     def test_a_list_that_can_not_be_read_proves_nothing(
         self, sandbox: Sandbox, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch

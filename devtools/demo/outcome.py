@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def shortcoming(run_state: str, record: object, call_id: str) -> str | None:
-    """Return what is missing for a success, or None: run succeeded, the call's final record is there."""
+PLACING_TASK = "place_call"
+
+
+def shortcoming(run_state: str, record: object, call_ids: list[str]) -> str | None:
+    """Return what is missing for a success, or None: one call was placed, and its final record is there.
+
+    :param call_ids: the calls that the sandbox knows
+    """
     if run_state != "success":
         return f"The DAG run ended as {run_state}."
     if not isinstance(record, dict):
-        return f"The wait_for_call task pushed no record, but this: {record!r}"
-    if record.get("id") != call_id:
-        return f"The record in XCom is of call {record.get('id')}, but {call_id} was placed."
+        return f"The {PLACING_TASK} task pushed no record, but this: {record!r}"
+    if [record.get("id")] != call_ids:
+        return f"The record in XCom is of call {record.get('id')}, but placed were: {', '.join(call_ids)}."
     if record.get("status") != "completed":
         return f"The record in XCom has the status {record.get('status')!r} instead of 'completed'."
     return None
@@ -38,7 +44,7 @@ def show_record(console: Console, record: Mapping[str, Any]) -> None:
     parts: list[RenderableType] = [whole]
     if record.get("summary_text"):
         parts += ["", Markdown(record["summary_text"])]
-    title = "Final record: XCom return_value of wait_for_call"
+    title = f"Final record: XCom return_value of {PLACING_TASK}"
     console.print(Panel(Group(*parts), title=title, title_align="left"))
 
 

@@ -76,7 +76,7 @@ class Progress:
             tasks.add_row(task_id, styled(seen[-1][1]), before)
         both = Table.grid(padding=(0, 4))
         both.add_row(call, tasks)
-        both.add_row(Text(f"{second:.0f} s since the call was placed", style="dim"))
+        both.add_row(Text(f"{second:.0f} s since the DAG was triggered", style="dim"))
         return both
 
 
@@ -85,10 +85,10 @@ class LiveProgress:
 
     The call is looked at in a thread of its own: Airflow's API server may take seconds on a busy machine.
 
-    :param look_at_call: returns the call's status as it is now
+    :param look_at_call: returns the call's status as it is now, or None as long as there is no call
     """
 
-    def __init__(self, console: Console, look_at_call: Callable[[], str]) -> None:
+    def __init__(self, console: Console, look_at_call: Callable[[], str | None]) -> None:
         self._console = console
         self._look_at_call = look_at_call
         self._progress = Progress()
@@ -125,8 +125,9 @@ class LiveProgress:
             # The sandbox may be stopping already, or have failed, which others notice.
             with suppress(requests.RequestException):
                 status = self._look_at_call()
-                with self._lock:
-                    self._show(self._progress.see_call(self._second, status))
+                if status is not None:
+                    with self._lock:
+                        self._show(self._progress.see_call(self._second, status))
             if last_look:
                 return
             ended.wait(CALL_LOOK_INTERVAL)

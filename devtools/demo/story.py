@@ -1,4 +1,4 @@
-"""The story of the demo: a sandbox, an Airflow, a call, and a DAG that waits for it."""
+"""The story of the demo: a sandbox, an Airflow, and a DAG that places a call and waits for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, MAGIC_NUMBERS
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
 from devtools.airflow_instance import COMPONENTS, AirflowInstance
 from devtools.airflow_instance.instance import FINISHED_RUN_STATES
-from devtools.demo.outcome import shortcoming, show_record, show_tasks
+from devtools.demo.outcome import PLACING_TASK, shortcoming, show_record, show_tasks
 from devtools.demo.progress import LiveProgress
 from devtools.processes import ROOT
 from devtools.sandbox_process import SandboxProcess
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from devtools.demo.steps import Steps
 
 DAGS_FOLDER = ROOT / "example_dags"
-DAG_ID = "example_telzino_wait_for_call"
-WAITING_TASK = "wait_for_call"
+DAG_ID = "example_telzino_place_call"
 CONN_ID = "telzino_default"
 
 SANDBOX_SPEED = 4.0
@@ -30,9 +29,12 @@ SANDBOX_SEED = 1
 RUN_TIMEOUT = 120.0
 LOOK_INTERVAL = 0.5
 
-TO_NUMBER = MAGIC_NUMBERS["completed"]
-
-CALL_CONTEXT = "You are calling John to confirm his appointment tomorrow at 2pm."
+CONF = {
+    "to_number": MAGIC_NUMBERS["completed"],
+    "call_context": "You are calling John to confirm his appointment tomorrow at 2pm.",
+    "crm_id": "123",
+}
+"""What the DAG is triggered with."""
 
 
 class DemoFailedError(Exception):
@@ -51,12 +53,16 @@ def start_airflow(airflow: AirflowInstance, sandbox: SandboxProcess, steps: Step
         airflow.wait_for_dag(DAG_ID)
 
 
-def follow_run(
-    airflow: AirflowInstance, sandbox: SandboxProcess, call_id: str, run_id: str, console: Console
-) -> str:
+def status_of_the_call(sandbox: SandboxProcess) -> str | None:
+    """Return the status of the newest call, or None before there is one."""
+    calls = sandbox.newest_calls()
+    return str(calls[0]["status"]) if calls else None
+
+
+def follow_run(airflow: AirflowInstance, sandbox: SandboxProcess, run_id: str, console: Console) -> str:
     """Show call and tasks until the DAG run has finished, and return its state."""
     deadline = time.monotonic() + RUN_TIMEOUT
-    progress = LiveProgress(console, lambda: str(sandbox.call_record(call_id)["status"]))
+    progress = LiveProgress(console, lambda: status_of_the_call(sandbox))
     with progress.shown():
         while True:
             state = str(airflow.api.dag_run(DAG_ID, run_id)["state"])
@@ -71,9 +77,9 @@ def follow_run(
 
 
 def final_record(airflow: AirflowInstance, run_id: str) -> object:
-    """Return what the waiting task pushed, or None."""
+    """Return what the task pushed that places the call, or None."""
     try:
-        record: object = airflow.api.xcom(DAG_ID, run_id, WAITING_TASK)
+        record: object = airflow.api.xcom(DAG_ID, run_id, PLACING_TASK)
     except requests.HTTPError:
         return None
     return record
@@ -85,17 +91,16 @@ def play(airflow: AirflowInstance, steps: Steps) -> SandboxProcess:
     with steps.step("Starting the Telzino sandbox"):
         sandbox = SandboxProcess(airflow.family, airflow.home, speed=SANDBOX_SPEED, seed=SANDBOX_SEED)
     start_airflow(airflow, sandbox, steps)
-    with steps.step("Placing a call in the sandbox and triggering the DAG"):
-        call_id = sandbox.place_call(TO_NUMBER, CALL_CONTEXT, {"crm_id": "123"})
-        run_id = airflow.api.trigger(DAG_ID, {"call_id": call_id, "agent_id": DEFAULT_AGENT_ID})
-    console.print(f"  call {call_id} to {TO_NUMBER}\n  DAG {DAG_ID}, run {run_id}", highlight=False)
+    with steps.step("Triggering the DAG"):
+        run_id = airflow.api.trigger(DAG_ID, CONF)
+    console.print(f"  DAG {DAG_ID}, run {run_id}\n  calls {CONF['to_number']}", highlight=False)
 
-    state = follow_run(airflow, sandbox, call_id, run_id, console)
+    state = follow_run(airflow, sandbox, run_id, console)
 
     record = final_record(airflow, run_id)
     if isinstance(record, dict):
         show_record(console, record)
     show_tasks(console, airflow.api.task_instances(DAG_ID, run_id))
-    if problem := shortcoming(state, record, call_id):
+    if problem := shortcoming(state, record, [call["id"] for call in sandbox.newest_calls()]):
         raise DemoFailedError(problem)
     return sandbox

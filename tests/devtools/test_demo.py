@@ -90,7 +90,7 @@ def read_until(demo: subprocess.Popen[str], text: str) -> str:
 def test_demo_succeeds_and_leaves_nothing(start_demo: StartDemo) -> None:
     """The record and the states are printed, the secret isn't, the exit code is 0."""
     demo = start_demo()
-    output = read_until(demo, "✓ Placing a call")
+    output = read_until(demo, "✓ Triggering the DAG")
     mark, seen = processes_of(demo)
 
     rest, _ = demo.communicate(timeout=DEMO_TIMEOUT)
@@ -98,7 +98,8 @@ def test_demo_succeeds_and_leaves_nothing(start_demo: StartDemo) -> None:
     output += rest
     assert demo.returncode == 0, output
     assert "call: in_progress" in output
-    assert "task wait_for_call: deferred" in output
+    assert "task place_call: deferred" in output
+    assert "task transcript: success" in output
     assert '"status": "completed"' in output
     assert "The demo succeeded" in output
     assert "sandbox-secret" not in output

@@ -26,22 +26,24 @@ def text_console(*, terminal: bool = False) -> Console:
 
 def test_only_the_placed_calls_completed_record_in_a_successful_run_is_a_success() -> None:
     """Everything else has a sentence that says what is missing."""
-    assert shortcoming("success", RECORD, CALL_ID) is None
+    assert shortcoming("success", RECORD, [CALL_ID]) is None
 
 
 @pytest.mark.parametrize(
-    ("run_state", "record", "problem"),
+    ("run_state", "record", "calls", "problem"),
     [
-        ("failed", RECORD, "ended as failed"),
-        ("success", None, "pushed no record"),
-        ("success", "a string", "pushed no record"),
-        ("success", {**RECORD, "id": "another"}, "is of call another"),
-        ("success", {**RECORD, "status": "busy"}, "'busy' instead of 'completed'"),
+        ("failed", RECORD, [CALL_ID], "ended as failed"),
+        ("success", None, [CALL_ID], "pushed no record"),
+        ("success", "a string", [CALL_ID], "pushed no record"),
+        ("success", {**RECORD, "id": "another"}, [CALL_ID], "is of call another"),
+        ("success", RECORD, [], "placed were: ."),
+        ("success", RECORD, [CALL_ID, "a second"], "a second"),
+        ("success", {**RECORD, "status": "busy"}, [CALL_ID], "'busy' instead of 'completed'"),
     ],
 )
-def test_a_shortcoming_is_named(run_state: str, record: object, problem: str) -> None:
-    """The run's state is looked at first, then the record."""
-    assert problem in str(shortcoming(run_state, record, CALL_ID))
+def test_a_shortcoming_is_named(run_state: str, record: object, calls: list[str], problem: str) -> None:
+    """The run's state is looked at first, then the record; a second call is a shortcoming, too."""
+    assert problem in str(shortcoming(run_state, record, calls))
 
 
 def test_progress_tells_each_change_once() -> None:
@@ -69,6 +71,20 @@ def test_the_picture_has_the_calls_way_and_the_tasks_states() -> None:
     picture = console.export_text()
     assert "3 s    in_progress" in picture
     assert "deferred  running" in picture
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_before_there_is_a_call_none_is_shown(terminal: bool) -> None:
+    """The task that places it comes first."""
+    console = text_console(terminal=terminal)
+    progress = LiveProgress(console, lambda: None)
+
+    with progress.shown():
+        progress.see_tasks({"place": "running"})
+
+    shown = console.export_text()
+    assert "running" in shown
+    assert "None" not in shown
 
 
 @pytest.mark.parametrize("terminal", [True, False])

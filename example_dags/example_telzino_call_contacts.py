@@ -1,0 +1,70 @@
+"""Call all contacts that a task gives, and get the transcripts of those who answered.
+
+One mapped task a contact: each is retried on its own, and each calls its contact once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import Param, dag, task
+
+from airflow_provider_telzino.operators.call import TelzinoGetTranscriptOperator, TelzinoPlaceCallOperator
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["example", "telzino"],
+    params={
+        "to_numbers": Param(
+            default=["+15005550100", "+15005550102"],
+            type="array",
+            items={"type": "string", "pattern": "^[+][1-9][0-9]{1,14}$"},
+            description="E.164. The defaults are numbers of the sandbox.",
+        )
+    },
+)
+def example_telzino_call_contacts() -> None:
+    """Call each contact, and read what those said who answered."""
+
+    @task(show_return_value_in_logs=False)  # phone numbers are personal data: not for logs
+    def contacts(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Say whom to call, and what the agent shall know. Yours come from a database."""
+        numbers = (params or {})["to_numbers"]
+        return [
+            {"to_number": number, "call_context": "Ask how they liked our service.", "metadata": {"row": row}}
+            for row, number in enumerate(numbers)
+        ]
+
+    call = TelzinoPlaceCallOperator.partial(
+        task_id="call",
+        fail_on=[],  # one who isn't reached must not stop the tasks that come next
+        record_fields=["id", "agent_id", "status", "ended_at", "transcript_id"],  # no personal data in XCom
+        poll_interval=5,
+        retries=2,
+        retry_delay=timedelta(minutes=1),
+        max_active_tis_per_dagrun=20,
+    ).expand_kwargs(contacts())
+
+    @task
+    def answered(records: Any) -> list[dict[str, Any]]:
+        """Choose the calls that somebody answered."""
+        return [record for record in records if record["status"] == "completed"]
+
+    transcript = TelzinoGetTranscriptOperator.partial(task_id="transcript").expand(
+        transcript_id=answered(call.output)
+    )
+
+    @task
+    def count_words(transcripts: Any) -> int:
+        """Work with what was said: here, count the words."""
+        return sum(len(text.split()) for text in transcripts)
+
+    count_words(transcript.output)
+
+
+example_telzino_call_contacts()
