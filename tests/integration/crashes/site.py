@@ -1,0 +1,225 @@
+"""A running Airflow on PostgreSQL with waits in flight, and the crashes that may befall them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+import requests
+
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
+from devtools.airflow_instance import AirflowInstance
+from devtools.processes import ProcessFamily
+from devtools.sandbox_process import SandboxProcess
+from devtools.servers import PostgresServer
+from tests.integration.crashes.gateway import Gateway
+from tests.integration.crashes.ledger import Ledger, RunningTask, Task
+from tests.integration.crashes.supervisor import Supervisor, component_of, now
+from tests.integration.dags.crashes.waits import ENDLESS_WAITS, WAITS
+from tests.integration.stage import CONN_ID, stage
+
+SETTINGS = {
+    "core": {"parallelism": 4},
+    # How soon others see that somebody is dead, and take over. Airflow's defaults are in docs/crashes.md.
+    "scheduler": {
+        "scheduler_heartbeat_sec": 1,
+        "scheduler_health_check_threshold": 10,
+        "orphaned_tasks_check_interval": 2,
+        "task_instance_heartbeat_timeout": 12,
+        "task_instance_heartbeat_timeout_detection_interval": 2,
+    },
+    "triggerer": {"triggerer_health_check_threshold": 6},
+    "workers": {"min_heartbeat_interval": 2},
+}
+JOB_TYPES = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
+SPEED = 4  # of the sandbox: most calls take 7 to 26 seconds
+MIX = ("completed",) * 6 + ("no_answer", "no_trunk")  # how the calls of one run go
+DATABASE_AWAY = (5.0, 10.0)  # seconds
+GLANCE_INTERVAL = 0.03  # seconds between two looks for tasks that run
+RUN_TIME = 0.4  # seconds that a worker needs for a task, about
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A task that waits for a call."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    call_id: str
+
+
+class CrashSite(Supervisor):
+    """A running Airflow whose parts crash while tasks wait for calls."""
+
+    def __init__(
+        self, airflow: AirflowInstance, sandbox: SandboxProcess, postgres: PostgresServer, seed: int
+    ) -> None:
+        super().__init__(airflow, Random(seed))
+        self.sandbox = sandbox
+        self.postgres = postgres
+        self.ledger = Ledger(postgres.url)
+        self.waits: list[Wait] = []
+        self.downtimes: list[tuple[datetime, datetime]] = []
+        self._run_numbers = itertools.count()
+
+    def begin(self) -> None:
+        """Begin anew: forget the waits of an earlier test, and what happened to them."""
+        for memory in (self.waits, self.downtimes, self.events):
+            memory.clear()
+        self.ended_of_themselves.clear()
+
+    # --- Waits ---
+
+    def start_waits(self, conn_id: str = CONN_ID) -> None:
+        """Place calls, and wait for them."""
+        names = self.random.sample(MIX, len(MIX))
+        assert len(names) == WAITS
+        self._start_run("waits", names, conn_id)
+
+    def start_endless_waits(self, conn_id: str = CONN_ID) -> None:
+        """Wait, with a timeout, for calls that last longer."""
+        self._start_run("endless_waits", ["long_call"] * ENDLESS_WAITS, conn_id)
+
+    def _start_run(self, dag_id: str, names: Sequence[str], conn_id: str) -> None:
+        call_ids = [self.sandbox.place_call(MAGIC_NUMBERS[name], "", {}) for name in names]
+        run_id = f"run_{next(self._run_numbers)}"
+
+        def started() -> bool:
+            try:
+                self.airflow.api.trigger(dag_id, {"call_ids": call_ids, "conn_id": conn_id}, run_id)
+            except requests.RequestException as error:  # while the API server recovers from a crash
+                return error.response is not None and error.response.status_code == requests.codes.conflict
+            return True
+
+        self.until(started, f"the start of {run_id}")
+        self.note(f"{run_id} of {dag_id} is started")
+        self.waits += [
+            Wait(dag_id, run_id, f"wait_{index}", call_id) for index, call_id in enumerate(call_ids)
+        ]
+
+    def unfinished(self) -> list[Wait]:
+        """Return the waits that go on."""
+        tasks = self.ledger.unfinished()
+        return [wait for wait in self.waits if (wait.run_id, wait.task_id) in tasks]
+
+    def keep_in_flight(self, least: int) -> None:
+        """Start more waits if fewer than that many go on."""
+        if len(self.unfinished()) < least:
+            self.start_waits()
+
+    def until_waiting(self, least: int, triggerer: int) -> None:
+        """Wait until a triggerer (its job's id) has that many waits, and start them if need be."""
+
+        def enough() -> bool:
+            self.keep_in_flight(2 * least)
+            return len(self.ledger.held_by(triggerer)) >= least
+
+        self.until(enough, f"{least} waits in triggerer {triggerer}")
+
+    def until_deferred(self, least: int) -> None:
+        """Wait until that many waits are deferred."""
+        self.until(lambda: self.ledger.count("deferred") >= least, f"{least} deferred waits")
+
+    def until_moved(self, dead: int, survivor: int) -> int:
+        """Wait until a triggerer (its job's id) was given all waits of a dead one; return how many."""
+        held = self.ledger.held_by(dead)
+        self.until(
+            lambda: held <= self.ledger.were_given_to(survivor),
+            f"the move of {len(held)} waits from triggerer {dead} to {survivor}",
+        )
+        return len(held)
+
+    # --- Crashes ---
+
+    @contextlib.contextmanager
+    def downtime(self) -> Iterator[None]:
+        """Something is down in this block: a timeout that is over meanwhile is told of at its end."""
+        begin = now()
+        yield
+        self.downtimes.append((begin, now()))
+
+    def start_job(self, name: str) -> int:
+        """Start a component, wait until it is at work, and return its job's id."""
+        job_type = f"{component_of(name).title()}Job"
+        before = self.ledger.newest_job(job_type)
+        self.start(name)
+        self.until(lambda: self.ledger.newest_job(job_type) > before, f"{name} at work")
+        return self.ledger.newest_job(job_type)
+
+    def restart_database(self) -> None:
+        """Crash PostgreSQL, start it again after a while, and wait until all of Airflow is at work again."""
+        self.note("PostgreSQL crashes")
+        self.postgres.process.kill_tree()
+        self.pause(*DATABASE_AWAY)
+        self.postgres.start()
+        self.note("PostgreSQL is back")
+        back_at = now()
+        self.until(lambda: self.ledger.heartbeats_since(back_at) >= JOB_TYPES, "heartbeats of all components")
+
+    def kill_workers(self, kills: int, *, resumed: bool, in_flight: int) -> int:
+        """Crash so many workers, each in the first run of a task or in the second; return how many tasks."""
+        moments: dict[RunningTask, float] = {}
+        hit: list[Task] = []
+        while len(hit) < kills:
+            self.tend()
+            self.keep_in_flight(in_flight)
+            for task in self.ledger.running():
+                moment = moments.setdefault(task, time.monotonic() + self.random.uniform(0, RUN_TIME))
+                if task.resumed is resumed and moment <= time.monotonic() and self._kill_worker(task):
+                    hit.append((task.run_id, task.task_id))
+                    moments[task] = float("inf")
+            time.sleep(GLANCE_INTERVAL)
+        return len(set(hit))
+
+    def _kill_worker(self, task: RunningTask) -> bool:
+        """Crash a task's process, alone or with the worker that watches it. Returns whether it still ran."""
+        try:
+            process = psutil.Process(task.pid)
+            worker = process.parent()
+            with_worker = worker is not None and self.random.random() < 0.5
+            victims = [worker, process] if worker is not None and with_worker else [process]
+            if not all("airflow worker" in " ".join(victim.cmdline()) for victim in victims):
+                return False  # It has ended, and its id may be another's by now.
+            for victim in victims:
+                victim.kill()
+        except psutil.NoSuchProcess:
+            return False
+        self.note(f"{task} crashes{' with its worker' * with_worker}")
+        return True
+
+    def add_gateway(self, conn_id: str) -> Gateway:
+        """Put a gateway before the sandbox, and make a connection through it."""
+        log = self.airflow.log_of(f"gateway-{conn_id}")
+        gateway = Gateway(f"gateway-{conn_id}", self.airflow.family, self.sandbox.url, log)
+        gateway.pass_on()
+        self.airflow.add_connection(conn_id, *self.sandbox.connection_options(), "--conn-host", gateway.url)
+        return gateway
+
+
+@contextlib.contextmanager
+def crash_site(home: Path, seed: int) -> Iterator[CrashSite]:
+    """Start Airflow on PostgreSQL, and stop all at the end."""
+    family = ProcessFamily()
+    options: dict[str, Any] = {
+        "dags_folder": Path(__file__).parent.parent / "dags" / "crashes",
+        "extra_env": {
+            f"AIRFLOW__{section}__{name}".upper(): str(value)
+            for section, settings in SETTINGS.items()
+            for name, value in settings.items()
+        },
+    }
+    with PostgresServer(family) as postgres:
+        options["sql_alchemy_conn"] = postgres.url
+        with stage(home, speed=SPEED, family=family, **options) as (airflow, sandbox):
+            for dag_id in ("waits", "endless_waits"):
+                airflow.wait_for_dag(dag_id)
+            yield CrashSite(airflow, sandbox, postgres, seed)

@@ -1,0 +1,70 @@
+"""Whether the waits of a crash test ended rightly; if not, which, what was expected, and their logs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.integration.dags.crashes.waits import TIMEOUT
+
+if TYPE_CHECKING:
+    from tests.integration.crashes.ledger import Outcome
+    from tests.integration.crashes.site import CrashSite, Wait
+
+LATE = timedelta(seconds=30)  # until a timeout is told of; others may have to take over first
+TIMEOUT_MESSAGE = rf"when the timeout of {TIMEOUT} s was over; it was last seen (dialing|in_progress)"
+LOG_LINES = 12  # of each log of a wrong outcome
+
+
+def verdict(site: CrashSite) -> str:
+    """Wait until all waits have ended, and fail if one did so wrongly or not at all.
+
+    Returns:
+        Such as ``"40 waits, 40 right outcomes"``.
+    """
+    with contextlib.suppress(TimeoutError):  # The report says which waits go on.
+        site.until(lambda: not site.unfinished(), "the end of all waits")
+    wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait))}
+    report = [f"{wait}: {problem}\n{logs(site, wait, LOG_LINES)}" for wait, problem in wrong.items()]
+    count = f"{len(site.waits)} waits, {len(site.waits) - len(wrong)} right outcomes"
+    assert not wrong, "\n\n".join([count, *report, "What happened:", *site.events])
+    return count
+
+
+def find_problem(site: CrashSite, wait: Wait) -> str | None:
+    """Say what is wrong with a wait's outcome, if anything is."""
+    outcome = site.ledger.outcome(wait.run_id, wait.task_id)
+    if wait.dag_id == "endless_waits":
+        return _problem_of_timeout(site, wait, outcome)
+    record = site.sandbox.call_record(wait.call_id)
+    end = "failed" if record["status"] == "failed" else "success"
+    if outcome.state != end or [state for state in outcome.states if state in ("success", "failed")] != [end]:
+        return f"should end once, with {end}, but went {outcome.states}"
+    if outcome.records != [record]:
+        return f"should have pushed {record}, but XCom has {outcome.records}"
+    if not 1 <= outcome.pushes <= outcome.tries:
+        return f"should push at most once a try, but pushed {outcome.pushes} times in {outcome.tries} tries"
+    return None
+
+
+def _problem_of_timeout(site: CrashSite, wait: Wait, outcome: Outcome) -> str | None:
+    if outcome.state != "failed" or outcome.records or outcome.started is None or outcome.ended is None:
+        return f"should fail without a record, but went {outcome.states} with {outcome.records}"
+    deadline = outcome.started + timedelta(seconds=TIMEOUT)
+    down_until = next((end for begin, end in site.downtimes if begin <= deadline <= end), deadline)
+    if not deadline <= outcome.ended <= down_until + LATE:
+        seconds = (outcome.ended - outcome.started).total_seconds()
+        return f"should end {TIMEOUT} s after its start, but ended after {seconds:.1f} s"
+    if not re.search(TIMEOUT_MESSAGE, logs(site, wait)):
+        return f"should say in its log: {TIMEOUT_MESSAGE}"
+    return None
+
+
+def logs(site: CrashSite, wait: Wait, lines: int = 0) -> str:
+    """Return the last lines (0: all) of a task's logs: one a try, and one for each triggerer that had it."""
+    run = site.airflow.home / "logs" / f"dag_id={wait.dag_id}" / f"run_id={wait.run_id}"
+    found = sorted((run / f"task_id={wait.task_id}").rglob("*.log"), key=lambda log: log.stat().st_mtime)
+    texts = {log: log.read_text(errors="replace").splitlines()[-lines:] for log in found}
+    return "\n".join(f"--- {log.name}\n" + "\n".join(text) for log, text in texts.items())

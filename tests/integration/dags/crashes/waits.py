@@ -1,0 +1,52 @@
+"""What the crash tests disturb: each task waits for one of the calls in its run's ``conf``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import dag
+
+from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
+from airflow_provider_telzino.sensors.call import TelzinoCallSensor
+
+WAITS = 8  # of one run
+ENDLESS_WAITS = 2
+TIMEOUT = 45  # seconds that the waits for calls without end have
+INTERVAL = 2  # seconds between two looks
+MANY = 500  # runs and tasks at the same time: no limit
+
+
+def wait(index: int, **arguments: object) -> None:
+    """Wait for one call: with a sensor, or every other time with an operator."""
+    which: dict[str, object] = {
+        "task_id": f"wait_{index}",
+        "call_id": f"{{{{ dag_run.conf['call_ids'][{index}] }}}}",
+        "telzino_conn_id": "{{ dag_run.conf['conn_id'] }}",
+    }
+    if index % 2:
+        TelzinoGetCallOperator(**which, poll_interval=INTERVAL, **arguments)  # type: ignore[arg-type]
+    else:
+        TelzinoCallSensor(**which, poke_interval=INTERVAL, **arguments)  # type: ignore[arg-type]
+
+
+@dag(
+    schedule=None,
+    default_args={"retries": 9, "retry_delay": timedelta(seconds=1)},
+    max_active_runs=MANY,
+    max_active_tasks=MANY,
+)
+def waits() -> None:
+    """Wait for calls that end."""
+    for index in range(WAITS):
+        wait(index)
+
+
+@dag(schedule=None, max_active_runs=MANY, max_active_tasks=MANY)
+def endless_waits() -> None:
+    """Wait for calls that don't end in time, without retries: each would be a wait with a new timeout."""
+    for index in range(ENDLESS_WAITS):
+        wait(index, timeout=TIMEOUT)
+
+
+waits()
+endless_waits()

@@ -1,0 +1,164 @@
+"""Crashes at random moments: every wait ends with the right record, none twice, none lost.
+
+``TELZINO_CRASH_ROUNDS=5`` repeats everything five times as often, ``TELZINO_CRASH_SEED=...`` repeats a seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.integration.crashes.site import CrashSite, crash_site
+from tests.integration.crashes.verdict import verdict
+from tests.programs import needs
+
+Tell = Callable[[str], None]
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashes"), needs("postgres", "initdb")]
+
+ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
+SEED = int(os.environ.get("TELZINO_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+IN_FLIGHT = 6  # waits, at least, when something is killed
+OUTAGE = 30.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def started_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
+    """One Airflow for all crashes."""
+    with crash_site(tmp_path_factory.mktemp("crashes"), SEED) as site:
+        yield site
+
+
+@pytest.fixture
+def site(started_site: CrashSite) -> CrashSite:
+    """The running Airflow, without waits."""
+    started_site.begin()
+    return started_site
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Print at once, past pytest's capture."""
+
+    def tell_now(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line} (seed {SEED})", flush=True)
+
+    return tell_now
+
+
+def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) -> None:
+    """The waits of a dead triggerer go on in its successor, and their timeouts too."""
+    kills, hit = 8 * ROUNDS, 0
+    triggerer = site.ledger.newest_job("TriggererJob")
+    site.start_endless_waits()
+
+    for _ in range(kills):
+        site.until_waiting(IN_FLIGHT, triggerer)
+        site.pause(0, 8)
+        hit += len(site.ledger.held_by(triggerer))
+        with site.downtime():
+            site.kill("triggerer")
+            triggerer = site.start_job("triggerer")
+
+    tell(f"Triggerer killed {kills} times under {hit} waits: {verdict(site)}")
+
+
+def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell: Tell) -> None:
+    """With two triggerers, the waits of the one that is killed go on in the other."""
+    kills, moved = 5 * ROUNDS, 0
+    jobs = {"triggerer": site.ledger.newest_job("TriggererJob"), "triggerer-2": site.start_job("triggerer-2")}
+    site.start_endless_waits()
+
+    for _ in range(kills):
+        victim, survivor = site.random.sample(sorted(jobs), 2)
+        site.until_waiting(IN_FLIGHT // 2, jobs[victim])
+        site.pause(0, 4)
+        with site.downtime():
+            site.kill(victim)
+            moved += site.until_moved(jobs[victim], jobs[survivor])
+        jobs[victim] = site.start_job(victim)
+
+    tell(f"One of two triggerers killed {kills} times, {moved} moves of waits: {verdict(site)}")
+    site.kill("triggerer-2")
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["first run", "second run"])
+def test_the_worker_is_killed(site: CrashSite, tell: Tell, resumed: bool) -> None:
+    """A task whose worker dies, before or after the deferral, ends rightly in a later try."""
+    kills = 20 * ROUNDS
+
+    hit = site.kill_workers(kills, resumed=resumed, in_flight=2 * IN_FLIGHT)
+
+    which = "second" if resumed else "first"
+    tell(f"Worker killed {kills} times in the {which} run of {hit} tasks: {verdict(site)}")
+
+
+def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
+    """Whatever the scheduler was about to do is done by its successor."""
+    kills, hit = 5 * ROUNDS, 0
+    site.start_endless_waits()
+
+    for _ in range(kills):
+        site.keep_in_flight(2 * IN_FLIGHT)
+        site.pause(0, 6)
+        hit += len(site.unfinished())
+        with site.downtime():
+            site.kill("scheduler")
+            site.pause(0, 4)
+            site.start_job("scheduler")
+
+    tell(f"Scheduler killed {kills} times under {hit} waits: {verdict(site)}")
+
+
+def test_the_api_is_away(site: CrashSite, tell: Tell) -> None:
+    """An outage of 30 s only delays what ends meanwhile: connections refused, and answers of 503."""
+    gateways = {name: site.add_gateway(name) for name in ("refusing", "unavailable")}
+    hit = 0
+
+    for _ in range(ROUNDS):
+        for name in gateways:
+            site.start_endless_waits(name)
+            site.start_waits(name)
+        site.until_deferred(2 * IN_FLIGHT)
+        site.pause(0, 4)
+        site.note("The API goes away")
+        gateways["refusing"].refuse()
+        gateways["unavailable"].be_unavailable()
+        back_at = time.monotonic() + OUTAGE
+        site.pause(0, OUTAGE)
+        for name in gateways:
+            site.start_waits(name)  # Their tasks may not be able to look even once.
+        site.pause_until(back_at)
+        hit += len(site.unfinished())
+        for gateway in gateways.values():
+            gateway.pass_on()
+        site.note("The API is back")
+        outcome = verdict(site)
+
+    tell(
+        f"API away for {OUTAGE:.0f} s, {ROUNDS} x refusing and {ROUNDS} x with 503, under {hit} waits: "
+        f"{outcome}"
+    )
+
+
+def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
+    """The waits outlive a crash of PostgreSQL, and of all components that end by it."""
+    kills, hit = 3 * ROUNDS, 0
+    site.start_endless_waits()
+
+    for _ in range(kills):
+        site.keep_in_flight(2 * IN_FLIGHT)
+        site.pause(0, 6)
+        hit += len(site.unfinished())
+        with site.downtime():
+            site.restart_database()
+
+    tell(
+        f"PostgreSQL killed {kills} times under {hit} waits, which ended "
+        f"{site.ended_of_themselves.total()} other processes: {verdict(site)}"
+    )
