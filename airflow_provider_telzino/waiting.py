@@ -19,7 +19,7 @@ DEFAULT_POLL_INTERVAL = 10.0  # seconds between two looks
 DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
 MIN_POLL_INTERVAL = 0.1  # seconds; a smaller interval would only load the API
 MAX_DURATION = 366 * 86_400.0  # seconds
-JITTER = 0.1  # the share of the interval by which a pause may be shorter or longer
+JITTER = 0.05  # the share of the interval by which a pause may be shorter or longer
 
 _uniform = random.SystemRandom().uniform
 
@@ -73,10 +73,6 @@ class Wait:
     def time_left(self) -> float:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.time())
-
-    def first_pause(self) -> float:
-        """Seconds until the first look: anywhere in the interval, so that many tasks don't come together."""
-        return min(_uniform(0, self.poll_interval), self.time_left())
 
     def pause(self) -> float:
         """Seconds until the next look, with jitter; the last look is at the deadline."""

@@ -25,6 +25,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_telzino import api, api_errors, checks
 from airflow_provider_telzino.connection import Settings
 from airflow_provider_telzino.exceptions import (
+    TelzinoConfigurationError,
     TelzinoNotFoundError,
     TelzinoTransientError,
     TelzinoUnavailableError,
@@ -64,8 +65,11 @@ class _TelzinoHookBase(BaseHook):
     def _build(
         self, settings: Settings, agent_id: str | None, build: Callable[..., api.ApiRequest], *args: Any
     ) -> api.ApiRequest:
-        with checks.naming_the_connection(self.telzino_conn_id):
+        try:  # not by `naming_the_connection`: this is at every look of the triggerer
             return build(agent_id or self.agent_id or settings.agent_id, *args)
+        except TelzinoConfigurationError as error:
+            error.conn_id = self.telzino_conn_id
+            raise
 
     def _rules(self, idempotent: bool, retry_for: float) -> RetryRules:
         return RetryRules(idempotent=idempotent, retry_for=retry_for, log=self.log)

@@ -21,6 +21,7 @@ from airflow_provider_telzino import api, api_errors
 from airflow_provider_telzino.connection import Settings, is_loopback
 
 if TYPE_CHECKING:
+    import aiohttp
     import requests
 
 _CHUNK_BYTES = 64 * 1024
@@ -151,7 +152,7 @@ class AiohttpTransport:
                 params=request.params,
                 json=request.json,
                 headers={"Authorization": f"Bearer {token}"} if token else None,
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=_client_timeout(timeout),
                 proxy=self.proxy,
                 allow_redirects=False,
             ) as response:
@@ -173,6 +174,13 @@ class AiohttpTransport:
                 connected=not (names_proxy or isinstance(error, aiohttp.ClientConnectorError)),
                 untrusted=_is_untrusted(causes),
             ) from (None if names_proxy else error)
+
+
+@functools.lru_cache(maxsize=8)
+def _client_timeout(total: float) -> aiohttp.ClientTimeout:
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=total)
 
 
 @functools.lru_cache(maxsize=8)

@@ -62,6 +62,7 @@ class Channel:
         """Why the last request failed; None while all is well."""
         self._key = (loop, conn_id)
         self._users = 0
+        self._waits_told = 0
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._now = loop.time
         self._failures = 0
@@ -73,8 +74,14 @@ class Channel:
         self._users -= 1
         if self._users == 0:
             del self._channels[self._key]
-            metrics.stats.gauge(metrics.WAITS, 0)
+            self.tell_waits()
             await self.hook.close()
+
+    def tell_waits(self) -> None:
+        """Tell Airflow's metrics how many waits there are, if that has changed."""
+        if self.waits != self._waits_told:
+            self._waits_told = self.waits
+            metrics.stats.gauge(metrics.WAITS, self.waits)
 
     async def ask(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
         """Send one request, as soon as no pause is on and few others are in flight.

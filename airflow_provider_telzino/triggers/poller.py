@@ -306,7 +306,7 @@ class AgentPoller:
         return False
 
     def _tell(self, pages: int, singles: int) -> None:
-        metrics.stats.gauge(metrics.WAITS, self.channel.waits)
+        self.channel.tell_waits()
         way = "list pages" if pages else "single requests"
         if way != self._way:
             self._way = way
