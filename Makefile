@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test integration test-matrix screenshots check lint format types fast-tests dist constraints setup system-packages clean
+.PHONY: help demo ui test integration test-matrix screenshots check lint format types fast-tests bench bench-airflow dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -46,6 +46,12 @@ types: $(READY) ## Check types strictly
 
 fast-tests: $(READY) ## Run the tests that need no real Airflow
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not integration" $(PYTEST_ARGS)
+
+bench: $(READY) ## Measure what a wait costs, beside other ways to wait (ten minutes; QUICK=1: two)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-airflow: $(READY) ## The same for whole tasks of a real Airflow on PostgreSQL (15 minutes; QUICK=1: five)
+	@$(BIN)/python -m benchmarks.whole_tasks $(if $(QUICK),--quick)
 
 dist: $(READY) ## Build the wheel and the sdist into dist/
 	@rm -rf dist

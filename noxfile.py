@@ -29,7 +29,7 @@ CELLS = {
 STAGED = ("devtools", "docs", "example_dags", "tests", "README.md", "pyproject.toml")
 """What the tests need of this repository. The package isn't among it: they must find the installed one."""
 NOT_STAGED = shutil.ignore_patterns(
-    "__pycache__", "packaging", "integration", "devtools", "test_sandbox_fuzz.py"
+    "__pycache__", "packaging", "integration", "benchmarks", "devtools", "test_sandbox_fuzz.py"
 )
 """Tests of our own tools, and what needs tools that older Airflows can't have beside them."""
 

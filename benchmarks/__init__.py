@@ -1,0 +1,1 @@
+"""What a wait costs, ours beside the others: ``make bench`` and ``make bench-airflow``."""

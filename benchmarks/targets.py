@@ -1,0 +1,132 @@
+"""What the project wants to reach, each with what was measured."""
+
+from __future__ import annotations
+
+import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.comparison import Comparison, CpuWindow, Plan, at_once, cpu_window
+from benchmarks.contenders import FLOOR, IDLE, OURS, PEER, SHARED
+from benchmarks.measuring import Task, measured
+from benchmarks.tables import Row, at_least, at_most
+from benchmarks.worlds import world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AGENTS = 100
+CASES: dict[str, dict[str, float]] = {
+    "50,000 older ended calls": {"older": 50_000},
+    "50,000 older, a new call each second": {"older": 50_000, "arrivals": 1},
+    "50,000 older, every second newer call ended": {"older": 50_000, "between": 1},
+    f"{AGENTS} agents": {"agents": AGENTS},
+}
+"""Worlds in which only requests are counted: what they are, and how to make them."""
+
+OUTAGE_WAITS = 5000
+MAX_PAUSE = 60.0
+"""Seconds for which a poller pauses at most."""
+
+
+@dataclass
+class Outage:
+    """Requests of a poller that the API leaves alone for a while."""
+
+    usual: float
+    """Requests an interval before, on average."""
+    most_before: float
+    """The most requests in any time as long as an interval, before,"""
+    meanwhile: float
+    """requests an interval during the outage,"""
+    most: float
+    """and the most requests in any time as long as an interval afterwards."""
+    back_after: float
+    """Seconds from its end until the first call was seen again."""
+
+
+def outage(url: str, plan: Plan) -> Outage:
+    """Measure an outage. It needs next to no CPU, so it may run beside other measurements."""
+    interval, length = plan.lag_interval, plan.outage
+    before, after = 3 * interval, min(length, MAX_PAUSE) + 3 * interval
+    with world(url, waits=OUTAGE_WAITS) as there, ThreadPoolExecutor(1) as thread:
+        task = Task(OURS, url, there.calls, interval, warm_up=before, window=length + after)
+        run = thread.submit(measured, task)
+        there.wait_for_request()
+        time.sleep(before)
+        left = time.time()
+        there.go_away(length)
+        shown = run.result()
+        back = left + length
+        steady = there.read(0, left, width=interval)
+        meanwhile = there.read(left, back)["requests"] * interval / length
+        recovery = there.read(back, shown.end, width=interval)
+    if recovery["told"] < OUTAGE_WAITS:
+        raise RuntimeError("not all waits went on after the outage")
+    usual = steady["requests"] * OUTAGE_WAITS / steady["told"]
+    return Outage(usual, steady["most"], meanwhile, recovery["most"], recovery["first"] - back)
+
+
+def rows(url: str, plan: Plan, found: Comparison, away: Outage) -> Iterator[Row]:
+    """Give a row for each target, measuring what the comparison hasn't."""
+    one, many, most = 1, 1000, max(size.waits for size in plan.sizes)
+    yield at_most(f"CPU a look, {many:,} waits, beside list only", 1.5, found.ratio(many, OURS, FLOOR), " ×")
+    yield at_least(
+        f"CPU a look, {many:,} waits: HttpEventTrigger beside ours", 80, found.ratio(many, PEER, OURS), " ×"
+    )
+    yield at_most(f"requests per interval, {many:,} waits", 15, found.median(many, OURS, _requests))
+    windows = at_once(
+        functools.partial(cpu_window, url, OURS, waits=many, interval=1, intervals=5, **case)
+        for case in CASES.values()
+    )
+    *older, spread = windows
+    for what, window in zip(CASES, older, strict=False):
+        yield at_most(f"requests per interval, {many:,} waits, {what}", 25, window.requests_per_interval)
+    yield Row(
+        "requests per look, 1 wait",
+        "= 1",
+        f"{found.median(one, OURS, _requests_per_round):.3g}",
+        found.median(one, OURS, _requests_per_round) == 1,
+    )
+    yield at_most("CPU a look, 1 wait, beside the shared session", 1.2, found.ratio(one, OURS, SHARED), " ×")
+    yield at_most(
+        f"requests per look, {many:,} waits over {AGENTS} agents, beside the fewest possible",
+        1.1,
+        spread.requests_per_round / AGENTS,
+        " ×",
+    )
+    lag = found.lag[most, OURS]
+    yield Row(f"{most:,} waits: ends not heard of", "= 0", f"{lag.missed}", lag.missed == 0)
+    what = f"{most:,} waits: the loop's longest step"
+    yield at_most(f"{what}, CPU time", 50, lag.blocked_cpu * 1000, " ms")
+    yield Row(f"{what}, wall time on this machine", "-", f"{lag.blocked * 1000:.3g} ms", None)
+    yield Row(f"{most:,} waits: longest garbage collection", "-", f"{lag.collecting * 1000:.3g} ms", None)
+    yield Row(f"{most:,} idle triggers: the same", "-", f"{found.idle_collecting * 1000:.3g} ms", None)
+    yield at_most(f"{most:,} waits: memory a wait", 4096, found.memory[most, OURS], " B")
+    yield Row("an idle trigger alone", "-", f"{found.memory[most, IDLE]:,.0f} B", None)
+    for size in plan.sizes:
+        lag = found.lag[size.waits, OURS]
+        what = f"detection lag, {size.waits:,} at a time, interval {plan.lag_interval:g} s"
+        if size.groups == 1:  # The median of a few groups is left to chance.
+            yield at_most(f"{what}: p50", plan.lag_interval / 2 + 0.3, lag.p50, " s")
+        yield at_most(f"{what}: p99", plan.lag_interval + 1, lag.p99, " s")
+    what = f"{OUTAGE_WAITS:,} waits, outage of {plan.outage:g} s"
+    yield at_most(
+        f"{what}: most requests in any interval after it, beside the usual",
+        2,
+        away.most / away.usual,
+        " ×",
+    )
+    yield Row(f"{what}: the same before it", "-", f"{away.most_before / away.usual:.3g} ×", None)
+    yield Row(f"{what}: requests per interval meanwhile", "-", f"{away.meanwhile:.3g}", None)
+    yield Row(f"{what}: first request after its end", "-", f"{away.back_after:.3g} s", None)
+
+
+def _requests(window: CpuWindow) -> float:
+    return window.requests_per_interval
+
+
+def _requests_per_round(window: CpuWindow) -> float:
+    return window.requests_per_round

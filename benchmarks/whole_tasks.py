@@ -1,0 +1,167 @@
+"""``python -m benchmarks.whole_tasks [--quick]``: the CPU that mapped waits take of a whole Airflow.
+
+All processes of an Airflow on PostgreSQL are counted, from the trigger of a DAG run to its end; what an idle
+Airflow takes in the same time is taken off. The database and the server of the calls aren't counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.cpu_time import cpu_seconds
+from benchmarks.tables import at_most, setting, table, target_table, write_into_docs
+from benchmarks.worlds import TOKEN, WorldHandle, server, world
+from devtools.airflow_instance import AirflowInstance
+from devtools.processes import ROOT, ProcessFamily
+from devtools.servers import PostgresServer
+
+HOME = ROOT / ".work" / "bench" / "whole_tasks"
+DAGS_FOLDER = ROOT / "benchmarks" / "dags"
+
+OURS, DEFERRABLE, RESCHEDULE = "ours", "HttpSensor_deferrable", "HttpSensor_reschedule"
+CONTENDERS = (OURS, DEFERRABLE, RESCHEDULE)
+"""The ids of the DAGs in ``dags/waits.py``, the slowest last."""
+
+INTERVAL = 10.0
+"""Seconds between two looks."""
+SETTLE = 5.0
+"""Seconds that Airflow gets to finish its own work after a DAG run."""
+RUN_TIMEOUT = 1200.0
+WARM_UP_WAITS = 8
+"""As many as Airflow runs at the same time: its executor starts a process for each, once."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a DAG run took, the share of an idle Airflow taken off."""
+
+    seconds: float
+    cpu: float
+    """CPU seconds of all processes."""
+    requests: int
+
+
+def main() -> int:
+    """Run it. The exit code tells whether everything worked, not whether it was fast."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_tasks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter waits")
+    quick = parser.parse_args().quick
+    waits, lasts = (10, 20.0) if quick else (50, 60.0)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(server())
+        worlds = {name: stack.enter_context(world(url, waits=waits, lasts=lasts)) for name in CONTENDERS}
+        warm_up = {
+            f"warm_up_{name}": stack.enter_context(world(url, waits=WARM_UP_WAITS, lasts=1))
+            for name in CONTENDERS
+        }
+        airflow = stack.enter_context(_airflow(url, worlds | warm_up))
+        idle = _idle_rate(airflow, warm_up, lasts)
+        costs = {}
+        for name, calls in worlds.items():
+            _say(f"{waits} waits of {lasts:g} s: {name}")
+            costs[name] = _run(airflow, name, calls, idle)
+    printed = "\n\n".join([*_tables(costs, waits, idle), setting()])
+    print(printed)
+    if not quick:
+        write_into_docs("whole_tasks", printed)
+    return 0
+
+
+@contextlib.contextmanager
+def _airflow(url: str, worlds: dict[str, WorldHandle]) -> Iterator[AirflowInstance]:
+    """Start an Airflow whose processes are a family of their own, without those of its database."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    calls_file = HOME / "calls.json"
+    host, port = url.removeprefix("http://").split(":")
+    _say("Airflow starts")
+    database_family = ProcessFamily()
+    try:
+        with (
+            PostgresServer(database_family) as postgres,
+            AirflowInstance(
+                HOME,
+                dags_folder=DAGS_FOLDER,
+                sql_alchemy_conn=postgres.url,
+                extra_env={"BENCH_CALLS": str(calls_file)},
+            ) as airflow,
+        ):
+            calls = {name: there.calls for name, there in worlds.items()}
+            calls_file.write_text(json.dumps({"interval": INTERVAL, "calls": calls}))
+            airflow.migrate()
+            options = ["--conn-type", "telzino", "--conn-host", url, "--conn-password", TOKEN]
+            airflow.add_connection("bench_telzino", *options)
+            options = ["--conn-type", "http", "--conn-host", host, "--conn-port", port]
+            airflow.add_connection("bench_http", *options)
+            airflow.start_all()
+            airflow.wait_until_healthy()
+            for name in worlds:
+                airflow.wait_for_dag(name)
+            yield airflow
+    finally:
+        database_family.stop()
+
+
+def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float) -> float:
+    """Return the CPU seconds that an idle Airflow takes each second, when all its processes have started."""
+    _say("warm-up")
+    runs = {name: airflow.api.trigger(name) for name in warm_up}
+    for name, run_id in runs.items():
+        airflow.wait_for_run(name, run_id, RUN_TIMEOUT)
+    time.sleep(SETTLE)
+    _say("idle")
+    started, cpu = time.monotonic(), cpu_seconds(airflow.family)
+    over = started + seconds
+    airflow.wait_until(
+        # It is asked as often as during a run.
+        lambda: bool(airflow.api.dag_run(name, run_id)) and time.monotonic() > over,
+        "the end of idling",
+        2 * seconds,
+    )
+    return (cpu_seconds(airflow.family) - cpu) / (time.monotonic() - started)
+
+
+def _run(airflow: AirflowInstance, name: str, calls: WorldHandle, idle: float) -> Cost:
+    began, started, cpu = time.time(), time.monotonic(), cpu_seconds(airflow.family)
+    run_id = airflow.api.trigger(name)
+    run = airflow.wait_for_run(name, run_id, RUN_TIMEOUT)
+    if run["state"] != "success":
+        raise RuntimeError(f"{name}: {airflow.api.task_states(name, run_id)}")
+    took = time.monotonic() - started
+    time.sleep(SETTLE)
+    used = cpu_seconds(airflow.family) - cpu
+    requests = int(calls.read(began, time.time())["requests"])
+    return Cost(took, used - idle * (time.monotonic() - started), requests)
+
+
+def _tables(costs: dict[str, Cost], waits: int, idle: float) -> Iterator[str]:
+    ours = costs[OURS]
+    yield target_table(
+        at_most(f"CPU of all processes a wait, beside {name}", limit, ours.cpu / costs[name].cpu, " ×")
+        for name, limit in ((DEFERRABLE, 0.5), (RESCHEDULE, 0.25))
+    )
+    yield table(
+        ["contender", "CPU s a wait", "beside ours", "requests a wait", "DAG run, s"],
+        [
+            [
+                *(name, f"{cost.cpu / waits:.2f}", f"{cost.cpu / ours.cpu:.3g} ×"),
+                *(f"{cost.requests / waits:.3g}", f"{cost.seconds:.0f}"),
+            ]
+            for name, cost in costs.items()
+        ],
+    )
+    yield f"An idle Airflow takes {idle * 60:.1f} s of CPU a minute; that is taken off."
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{time.strftime('%X')}  {what} ...\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What the benchmark measures with: contenders that hear of every end, a ticker, and whole families' CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.comparison import at_once
+from benchmarks.contenders import CONTENDERS
+from benchmarks.cpu_time import cpu_seconds
+from benchmarks.measuring import Measured, Task, Ticker, measured
+from benchmarks.worlds import server, world
+from devtools.airflow_instance.environment import passed_on_environment
+from devtools.processes import ROOT, ProcessFamily
+
+
+@pytest.mark.slow
+def test_every_contender_hears_of_every_end() -> None:
+    """Each contender looks at five calls in two agents' lists, and hears of each end after it."""
+
+    def run(url: str, contender: str) -> Measured:
+        with world(url, agents=2, waits=5, ends=(1, 2)) as there:
+            task = Task(contender, url, there.calls, 0.2, warm_up=0.1, window=60, until_ended=True)
+            return measured(task)
+
+    with server() as url:
+        shown = at_once(lambda name=name: run(url, name) for name in CONTENDERS)  # type: ignore[misc]
+
+    assert [each.missed for each in shown] == [0] * len(CONTENDERS)
+    assert [len(each.lags) for each in shown] == [5] * len(CONTENDERS)
+    assert all(lag >= 0 for each in shown for lag in each.lags)
+
+
+async def test_ticker_notices_what_blocks_the_loop() -> None:
+    """A step that works for 100 ms is seen, in CPU time and in wall time."""
+    ticker = Ticker()
+    ticker.start()
+    await asyncio.sleep(0.02)
+
+    _work(0.1)
+    await asyncio.sleep(0.02)
+    ticker.stop()
+
+    assert ticker.blocked_cpu >= 0.1
+    assert ticker.blocked >= 0.09
+
+
+async def test_ticker_counts_garbage_collection_apart() -> None:
+    """A garbage collection isn't part of the step that it interrupts."""
+    objects: list[list[object]] = [[] for _ in range(500_000)]
+    ticker = Ticker()
+    ticker.start()
+    await asyncio.sleep(0.02)
+
+    gc.collect()
+    await asyncio.sleep(0.02)
+    ticker.stop()
+
+    assert len(objects) == 500_000
+    assert ticker.collecting > 2 * ticker.blocked_cpu
+
+
+@pytest.fixture
+def family() -> Iterator[ProcessFamily]:
+    """A family of processes, ended with the test."""
+    one = ProcessFamily()
+    yield one
+    one.stop()
+
+
+def test_cpu_of_processes_that_have_ended_counts(family: ProcessFamily, tmp_path: Path) -> None:
+    """A child that worked for half a second and ended is in its family's sum."""
+    child = "import time\nwhile time.process_time() < 0.5: pass"
+    parent = f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {child!r}])\n"
+    parent += "print('ended', flush=True)\ntime.sleep(60)"
+    log = tmp_path / "log"
+    family.start("parent", [sys.executable, "-c", parent], env=passed_on_environment(), log=log, cwd=ROOT)
+    while "ended" not in log.read_text():
+        family.check()
+        time.sleep(0.05)
+
+    seconds = cpu_seconds(family)
+
+    assert len(family.members()) == 1
+    assert seconds >= 0.5
+
+
+def _work(seconds: float) -> None:
+    """Use the CPU for so long."""
+    start = time.thread_time()
+    while time.thread_time() - start < seconds:
+        pass
