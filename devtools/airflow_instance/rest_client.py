@@ -9,6 +9,15 @@ import requests
 REQUEST_TIMEOUT = 30.0
 """Seconds for one request: a busy machine's API server is slow, not dead."""
 
+NOT_SHOWN_IN_LOGS = frozenset(
+    [
+        *("event", "timestamp", "level", "error_detail"),
+        *("logger", "chan", "filename", "lineno", "loc"),
+        *("dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"),
+    ]
+)
+"""What the web interface doesn't show of a log line by default, or not as ``name=value``."""
+
 
 class AirflowApi:
     """Trigger DAG runs and read what became of them.
@@ -117,8 +126,9 @@ class AirflowApi:
 def _log_line(line: str | dict[str, Any]) -> str:
     if isinstance(line, str):
         return line
+    details = [f"{name}={value}" for name, value in line.items() if name not in NOT_SHOWN_IN_LOGS]
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []]
-    return " ".join([line["event"], *errors])
+    return " ".join([line["event"], *details, *errors])
 
 
 def _task_name(task: dict[str, Any]) -> str:

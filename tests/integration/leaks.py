@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from cryptography.fernet import Fernet
 
 PASSING_TABLES = {
     "trigger": "select * from trigger",
-    "task_instance": "select next_method, next_kwargs from task_instance where next_kwargs is not null",
+    "task_instance": "select task_id, next_method, next_kwargs from task_instance "
+    "where next_kwargs is not null",
 }
 """What Airflow removes when a wait is over: it has to be watched meanwhile."""
 
@@ -33,8 +35,7 @@ class Watcher:
     def __init__(self, url: str, fernet_key: str) -> None:
         self._engine = sqlalchemy.create_engine(url)
         self._fernet = Fernet(fernet_key)
-        self.seen: dict[str, set[str]] = {table: set() for table in PASSING_TABLES}
-        """The rows that were there while it watched, by table."""
+        self._seen: dict[str, set[str]] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -46,7 +47,7 @@ class Watcher:
                 for table, query in PASSING_TABLES.items():
                     # SQLite is locked now and then.
                     with contextlib.suppress(sqlalchemy.exc.OperationalError):
-                        self.seen[table].update(map(self._decrypted, self._rows(query)))
+                        self._read(table, query)
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -56,18 +57,33 @@ class Watcher:
             stop.set()
             thread.join()
 
-    def tables(self) -> dict[str, str]:
-        """Return the content of every table, as text."""
-        names = sqlalchemy.inspect(self._engine).get_table_names()
+    def read_all_tables(self) -> None:
+        """Take in every row and column that is there now."""
         quote = self._engine.dialect.identifier_preparer.quote
-        return {name: "\n".join(self._rows(f"select * from {quote(name)}")) for name in names}  # noqa: S608
+        for table in sqlalchemy.inspect(self._engine).get_table_names():
+            self._read(table, f"select * from {quote(table)}")  # noqa: S608
 
-    def _decrypted(self, row: str) -> str:
-        return ENCRYPTED.sub(lambda found: self._fernet.decrypt(found.group()).decode(), row)
+    def seen(self) -> dict[str, str]:
+        """Return all rows that were ever seen, as text, by table; of a task's rows, by table and task id."""
+        return {place: "\n".join(sorted(rows)) for place, rows in self._seen.items()}
 
-    def _rows(self, query: str) -> list[str]:
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._engine.dispose()
+
+    def _read(self, table: str, query: str) -> None:
         with self._engine.connect() as connection:
-            return [repr(tuple(row)) for row in connection.execute(sqlalchemy.text(query))]
+            rows = [dict(row) for row in connection.execute(sqlalchemy.text(query)).mappings()]
+        for row in rows:
+            place = f"{table} of {row['task_id']}" if row.get("task_id") else table
+            text = repr({column: _readable(value) for column, value in row.items()})
+            if table != "connection":  # There, being encrypted is what protects.
+                text = ENCRYPTED.sub(lambda found: self._fernet.decrypt(found.group()).decode(), text)
+            self._seen.setdefault(place, set()).add(text)
+
+
+def _readable(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def written_files(folder: Path) -> dict[str, str]:
@@ -77,3 +93,9 @@ def written_files(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith("airflow.db")
     }
+
+
+def places_with(words: Iterable[str], written: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the places that have any of the words, and which."""
+    found = {place: {word for word in words if word in text} for place, text in written.items()}
+    return {place: words_there for place, words_there in found.items() if words_there}

@@ -3,104 +3,161 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from itertools import pairwise
+from typing import Any
 
 import pytest
 import requests
 
-from tests.integration.conftest import FinishedRun
+from tests.integration.finished_run import MAPPED_ENDINGS, FinishedRun
+
+SUCCEED = {
+    "deferred": "completed",
+    "poked": "completed",
+    "rescheduled": "completed",
+    "got": "no_answer",
+    "by_record": "no_answer",
+    "got_early": "early",
+}
+"""The tasks that push a whole final record and succeed, and which call's."""
 
 
-def test_the_modes_push_the_final_record(finished_run: FinishedRun) -> None:
-    """Deferred, poked or rescheduled: the record in XCom is the API's, field by field."""
-    record = finished_run.record("completed")
-
-    for task in ("deferred", "poked", "rescheduled"):
-        assert finished_run.state(task) == "success"
-        assert finished_run.xcom(task) == record
-    assert record["status"] == "completed"
+@pytest.fixture(scope="session")
+def seen(finished_run: FinishedRun) -> dict[str, Any]:
+    """What one downstream task got from each of its upstream tasks."""
+    records: dict[str, Any] = finished_run.xcom("seen")
+    return records
 
 
-def test_downstream_tasks_get_the_record_as_a_dict(finished_run: FinishedRun) -> None:
-    """What the next task takes is the record itself."""
-    assert finished_run.xcom("seen_deferred") == {"type": "dict", "record": finished_run.record("completed")}
-    assert finished_run.xcom("seen_got") == {"type": "dict", "record": finished_run.record("no_answer")}
+@pytest.mark.parametrize("task", SUCCEED)
+def test_downstream_tasks_get_the_final_record(
+    finished_run: FinishedRun, seen: dict[str, Any], task: str
+) -> None:
+    """In each mode, by id or by record, early or late: the record is the API's, field by field."""
+    record = finished_run.record(SUCCEED[task])
+
+    assert finished_run.state(task) == "success"
+    assert finished_run.tasks[task]["try_number"] == 1
+    assert seen[task] == finished_run.xcom(task) == record
+    assert record["ended_at"]
+
+
+def test_a_call_that_has_ended_needs_no_trigger(finished_run: FinishedRun) -> None:
+    """Its first look is its last."""
+    log = finished_run.log("got_early")
+
+    assert re.findall(r"is (\w+)\.", log) == ["completed"]
+    assert "TelzinoCallTrigger" not in log
 
 
 def test_branch_and_follow_up(finished_run: FinishedRun) -> None:
-    """The branch goes by the status, and the follow-up reads the summary."""
-    assert finished_run.state("talked") == "success"
-    assert finished_run.state("not_reached") == "skipped"
-    assert finished_run.xcom("talked") == finished_run.record("completed")["summary_text"]
+    """The branch goes by the status, and the follow-up works with the record."""
+    assert finished_run.state("talked_deferred") == finished_run.state("call_again_got") == "success"
+    assert finished_run.state("call_again_deferred") == finished_run.state("talked_got") == "skipped"
+    assert finished_run.xcom("talked_deferred") == finished_run.record("completed")["summary_text"]
+    assert finished_run.xcom("call_again_got") == finished_run.record("no_answer")["sip_status_code"]
 
 
-def test_the_operator(finished_run: FinishedRun) -> None:
-    """It waits by default, and gets the record as it is now when told so."""
-    assert finished_run.xcom("got")["status"] == "no_answer"
-    assert finished_run.xcom("got_now")["ended_at"] is None
+def test_the_record_as_it_is_now(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
+    """Told not to wait, the operator gets the record of a call that goes on."""
+    assert finished_run.state("got_now") == "success"
+    assert seen["got_now"]["id"] == finished_run.calls["no_answer"]
+    assert seen["got_now"]["status"] == "dialing"
 
 
-def test_record_fields(finished_run: FinishedRun) -> None:
+def test_record_fields(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
     """Only the wanted fields are in XCom."""
-    assert set(finished_run.xcom("cut")) == {"id", "status", "duration"}
+    record = finished_run.record("completed")
+
+    assert seen["cut"] == {name: record[name] for name in ("id", "status", "duration")}
 
 
-def test_fail_on(finished_run: FinishedRun) -> None:
-    """The task fails at its first try, and its record is there for those who come after it."""
-    assert finished_run.state("fails") == "failed"
-    assert finished_run.tasks["fails"]["try_number"] == 1
-    assert finished_run.xcom("fails") == finished_run.record("failed")
-    assert finished_run.xcom("seen_fails")["record"]["sip_status_code"] == 404
-    assert "The call ended with failed (SIP 404), which is in `fail_on`" in finished_run.log("fails")
+@pytest.mark.parametrize("task", ["fails", "fails_poked"])
+def test_fail_on(finished_run: FinishedRun, seen: dict[str, Any], task: str) -> None:
+    """The task fails at its first try of three, and those who come after it have the record."""
+    record = finished_run.record("failed")
+
+    assert finished_run.state(task) == "failed"
+    assert finished_run.tasks[task]["try_number"] == 1
+    assert seen[task] == record
+    assert "The call ended with failed (SIP 503), which is in `fail_on`" in finished_run.log(task)
 
 
-def test_skip_on(finished_run: FinishedRun) -> None:
-    """The task is skipped, and its record is there."""
+def test_skip_on(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
+    """The task is skipped, and those who come after it have the record."""
     assert finished_run.state("skips") == "skipped"
-    assert finished_run.xcom("seen_skips")["record"] == finished_run.record("busy")
+    assert seen["skips"] == finished_run.record("busy")
+    assert "ended with busy, which is in `skip_on`" in finished_run.log("skips")
 
 
-@pytest.mark.parametrize("task", ["late", "late_poked", "late_rescheduled"])
+@pytest.mark.parametrize("task", ["late", "late_poked"])
 def test_timeout(finished_run: FinishedRun, task: str) -> None:
-    """The task fails when its time is over, once for all, and says how the call stood."""
-    instance = finished_run.tasks[task]
-    began = finished_run.tasks["late"]["start_date"]  # a rescheduled task's own is that of its last look
-    waited = datetime.fromisoformat(instance["end_date"]) - datetime.fromisoformat(began)
+    """The task fails when its time is over, at its first try, and says how the call stood."""
+    age = re.search(
+        r"timeout of 6 s was over; it was last seen in_progress, for ([\d.]+) s", finished_run.log(task)
+    )
 
-    assert instance["state"] == "failed"
-    assert instance["try_number"] == 1
-    assert "timeout of 6 s was over; it was last seen" in finished_run.log(task)
-    assert 5 < waited.total_seconds() < 150
+    assert finished_run.state(task) == "failed"
+    assert finished_run.tasks[task]["try_number"] == 1
+    assert age
+    assert float(age.group(1)) > 5
     with pytest.raises(requests.HTTPError, match="404"):
         finished_run.xcom(task)
 
 
+def test_timeout_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
+    """Its time counts from its first look: else a timeout shorter than the interval would never be over."""
+    log = finished_run.log("late_rescheduled")
+
+    assert finished_run.state("late_rescheduled") == "failed"
+    assert finished_run.tasks["late_rescheduled"]["try_number"] == 1
+    assert log.count("is in_progress.") == 2
+    assert "timeout of 6 s was over; it was last seen in_progress." in log
+
+
 def test_soft_fail(finished_run: FinishedRun) -> None:
-    """A timeout skips the task if the user wants that."""
+    """A timeout skips the task if the user wants that, and says why."""
     assert finished_run.state("late_softly") == "skipped"
+    assert re.search(
+        r"Skipped instead of failed \(soft_fail\): The call had not ended when the timeout of 6 s",
+        finished_run.log("late_softly"),
+    )
+
+
+def test_refusals(finished_run: FinishedRun) -> None:
+    """What the API refuses fails the task, and the log says what to do."""
+    assert finished_run.state("refused") == finished_run.state("wrong_secret") == "failed"
+    assert "The API refused the request (400): No call to" in finished_run.log("refused")
+    assert "refused the client credentials" in finished_run.log("wrong_secret")
 
 
 def test_mapped_waits(finished_run: FinishedRun) -> None:
-    """Each mapped task has its own record, and each took one try."""
-    statuses = finished_run.xcom("statuses")
-    truth = {call_id: finished_run.sandbox.call_record(call_id) for call_id in finished_run.mapped}
+    """Each mapped task has its own call's record, in order, at its first try."""
+    truth = [finished_run.sandbox.call(call_id) for call_id in finished_run.mapped]
+    tasks = [finished_run.tasks[f"mapped[{index}]"] for index in range(len(truth))]
 
-    assert statuses == {call_id: record["status"] for call_id, record in truth.items()}
-    assert set(statuses.values()) == {"completed", "no_answer", "busy", "failed"}
-    for index, call_id in enumerate(finished_run.mapped):
-        assert finished_run.tasks[f"mapped[{index}]"]["try_number"] == 1
-        assert finished_run.xcom("mapped", map_index=index) == truth[call_id]
+    assert finished_run.xcom("collect") == truth
+    assert {record["status"] for record in truth} == set(MAPPED_ENDINGS)
+    assert {(task["state"], task["try_number"]) for task in tasks} == {("success", 1)}
 
 
-def test_the_log_tells_each_change_once(finished_run: FinishedRun) -> None:
-    """From the worker over the triggerer to the worker again: one line for each change, in order."""
-    log = finished_run.log("deferred")
-    changes = re.findall(r"Call [0-9a-f-]{36}: (\w+) → (\w+) after [\d.]+ s\.", log)
-    first = re.findall(r"Call [0-9a-f-]{36} is (\w+)\.", log)
+@pytest.mark.parametrize("task", ["deferred", "poked"])
+def test_the_log_tells_each_change_once(finished_run: FinishedRun, task: str) -> None:
+    """One line for each change, in order, whichever process saw it; never one for each look."""
+    call_id = finished_run.calls["completed"]
+    lines = [line for line in finished_run.log(task).splitlines() if re.match(f"Call {call_id}(:| is)", line)]
 
-    assert len(first) == 1
-    assert changes
-    assert changes[0][0] == first[0] == "queued"
-    assert changes[-1][1] == "completed"
-    assert all(before[1] == after[0] for before, after in pairwise(changes))
+    assert [re.sub(r"\d+\.\d s", "N s", line.removeprefix(f"Call {call_id}")) for line in lines] == [
+        " is queued.",
+        ": queued → dialing after N s.",
+        ": dialing → in_progress after N s.",
+        ": in_progress → completed after N s.",
+    ]
+
+
+def test_the_log_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
+    """Each look is a process of its own, with a line of its own."""
+    statuses = re.findall(r"^Call \S+ is (\w+)\.", finished_run.log("rescheduled"), re.MULTILINE)
+
+    assert len(statuses) >= 2
+    assert statuses[-1] == "completed"
+    assert "completed" not in statuses[:-1]

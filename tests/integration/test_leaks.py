@@ -2,59 +2,56 @@
 
 from __future__ import annotations
 
-import re
+from tests.integration.finished_run import (
+    ACCESS_TOKEN,
+    CLIENT_SECRET,
+    DEFERRED_UNTIL_THE_END,
+    PERSONAL_WORDS,
+    WRONG_SECRET,
+    FinishedRun,
+)
+from tests.integration.leaks import places_with
 
-from airflow_provider_telzino.sandbox import ACCESS_TOKEN, CLIENT_SECRET
-from tests.integration.conftest import CALL_CONTEXT, NUMBERS, FinishedRun
-from tests.integration.leaks import written_files
-
-FETCHED_TOKEN = re.compile(r"(?<![\w.-])eyJ[\w-]{43}(?![\w.-])")
-"""What the sandbox gives for client credentials. Airflow's own tokens have dots."""
-
-USERS_OWN_PLACES = {"xcom", "rendered_task_instance_fields"}
-"""The tables where personal data may be: the record that a task pushed, and what a user templated."""
+TAKE_RECORDS = (
+    *("seen", "by_record"),
+    *("choose_deferred", "talked_deferred", "choose_got", "call_again_got"),
+)
+"""The tasks that were given records as arguments, which Airflow keeps as it renders them."""
 
 
-def test_nothing_leaks(finished_run: FinishedRun) -> None:
-    """All tables, the rows that were there for a while only, and all files have been searched."""
-    summary = finished_run.record("completed")["summary_text"]
-    tables = finished_run.watcher.tables()
-    passing = {f"passing {name}": "\n".join(rows) for name, rows in finished_run.watcher.seen.items()}
-    files = written_files(finished_run.airflow.home)
-    everything = {**tables, **passing, **files}
-    del everything["logs/sandbox.log"]
+def test_secrets_are_nowhere(finished_run: FinishedRun) -> None:
+    """Neither what the connections hold nor what was fetched with it is in any table, file or XCom."""
+    tokens = finished_run.tokens()
 
-    secrets = [
-        (place, secret)
-        for place, text in everything.items()
-        for secret in (ACCESS_TOKEN, CLIENT_SECRET, *FETCHED_TOKEN.findall(text))
-        if secret in text
-    ]
-    personal = [
-        (place, text)
-        for place, text_there in everything.items()
-        if place not in USERS_OWN_PLACES
-        for text in (CALL_CONTEXT, *NUMBERS.values(), summary, *summary.splitlines())
-        if text and text in text_there
-    ]
+    assert ACCESS_TOKEN in tokens
+    assert len(tokens) > 2  # fetched by several processes
+    assert places_with({*tokens, CLIENT_SECRET, WRONG_SECRET, ACCESS_TOKEN}, finished_run.written()) == {}
 
-    assert secrets == []
-    assert personal == []
+
+def test_personal_data_is_where_users_put_it(finished_run: FinishedRun) -> None:
+    """It is in XCom, and in the rendered fields of tasks that were given a record; nowhere else."""
+    found = places_with(PERSONAL_WORDS.values(), finished_run.written())
+
+    xcoms = {place for place in found if place.startswith("xcom of ")}
+    assert found["xcom of deferred"] == set(PERSONAL_WORDS.values())
+    assert found.keys() - xcoms == {f"rendered_task_instance_fields of {task}" for task in TAKE_RECORDS}
+    assert "xcom of cut" not in found
 
 
 def test_the_search_is_no_sham(finished_run: FinishedRun) -> None:
-    """Each place that was searched has what it should have: ids and statuses."""
+    """The places that were searched have what belongs there: ids, statuses, triggers, events, log lines."""
+    written = finished_run.written()
     call_id = finished_run.calls["completed"]
-    seen = finished_run.watcher.seen
-    files = written_files(finished_run.airflow.home)
+    logs = {name: text for name, text in written.items() if name.startswith("logs/")}
 
-    assert any(call_id in row and "TelzinoCallTrigger" in row for row in seen["trigger"])
-    assert any("execute_complete" in row for row in seen["task_instance"])
-    assert (
-        finished_run.record("completed")["summary_text"].splitlines()[0]
-        in finished_run.watcher.tables()["xcom"]
-    )
-    assert any(
-        call_id in text and "completed" in text for name, text in files.items() if "task_id=deferred" in name
-    )
-    assert any("triggerer" in name and text for name, text in files.items())
+    assert call_id in written["trigger"]
+    assert "TelzinoCallTrigger" in written["trigger"]
+    assert "gAAAAA" not in written["trigger"]
+    assert "telzino_default" in written["connection"]
+    assert call_id in written["rendered_task_instance_fields of deferred"]
+    for task in DEFERRED_UNTIL_THE_END:
+        assert "execute_complete" in written[f"task_instance of {task}"]
+    assert "'outcome': 'ended'" in written["task_instance of deferred"].replace('"', "'")
+    assert any(call_id in text for name, text in logs.items() if "task_id=deferred" in name)
+    for component in ("api-server", "scheduler", "triggerer", "dag-processor"):
+        assert logs[f"logs/{component}.log"]

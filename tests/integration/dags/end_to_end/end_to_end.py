@@ -1,29 +1,29 @@
 """Every way to wait and every way to end, in one DAG run.
 
-The run's ``conf`` has the ids of calls that were placed already, by the outcome that each will have.
+The run's ``conf`` has the ids of calls that were placed already, by how each will end.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import Param, chain, dag, task
+from airflow.sdk import Param, dag, task
 
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
-OUTCOMES = ("completed", "no_answer", "busy", "failed", "long")
+CALLS = ("completed", "no_answer", "busy", "failed", "early", "long", "refused")
 
 
-def conf(outcome: str) -> str:
-    """Return the template for the id of the call with this outcome."""
-    return "{{ params.%s }}" % outcome  # noqa: UP031  # braces
+def call(ending: str) -> str:
+    """Return the template for the id of the call that ends so."""
+    return "{{ params.%s }}" % ending  # noqa: UP031  # braces
 
 
 @task(trigger_rule="all_done", show_return_value_in_logs=False)
-def as_seen(record: Any) -> dict[str, Any]:
-    """Say what a downstream task gets from XCom."""
-    return {"type": type(record).__name__, "record": record}
+def seen(records: dict[str, Any]) -> dict[str, Any]:
+    """Return what a downstream task gets from XCom, also of tasks that failed or were skipped."""
+    return records
 
 
 @task
@@ -32,67 +32,87 @@ def ids(params: dict[str, Any] | None = None) -> list[str]:
     return list((params or {})["mapped"])
 
 
-@task
-def statuses(records: Any) -> dict[str, str]:
-    """Collect what the mapped tasks pushed."""
-    return {record["id"]: record["status"] for record in records}
-
-
-@task.branch
-def choose(record: Any) -> str:
-    """Branch on the status."""
-    return "talked" if record["status"] == "completed" else "not_reached"
-
-
 @task(show_return_value_in_logs=False)
-def talked(record: Any) -> str:
-    """Use the summary."""
-    return str(record["summary_text"])
+def collect(records: Any) -> list[dict[str, Any]]:
+    """Collect what the mapped tasks pushed."""
+    return list(records)
 
 
-@task
-def not_reached() -> None:
-    """Never run here."""
+def branch_on(name: str, record: Any) -> None:
+    """Branch on a record's status, and follow up."""
+    follow_ups = {"completed": f"talked_{name}", "no_answer": f"call_again_{name}"}
+
+    @task.branch(task_id=f"choose_{name}")
+    def choose(record: Any) -> str:
+        return follow_ups[record["status"]]
+
+    @task(task_id=follow_ups["completed"], show_return_value_in_logs=False)
+    def talked(record: Any) -> str:
+        return str(record["summary_text"])
+
+    @task(task_id=follow_ups["no_answer"])
+    def call_again(record: Any) -> int:
+        return int(record["sip_status_code"])
+
+    choose(record) >> [talked(record), call_again(record)]
 
 
 @dag(
     schedule=None,
     params={
-        **{name: Param(None, type=["null", "string"]) for name in OUTCOMES},
+        **{name: Param(None, type=["null", "string"]) for name in CALLS},
         "mapped": Param([], type="array"),
     },
 )
 def end_to_end() -> None:
     """Wait in all modes, for all outcomes."""
-    common: dict[str, Any] = {"poke_interval": 1, "timeout": 600}
-    deferred = TelzinoCallSensor(task_id="deferred", call_id=conf("completed"), **common)
-    as_seen.override(task_id="seen_deferred")(deferred.output)
-    TelzinoCallSensor(task_id="poked", call_id=conf("completed"), deferrable=False, **common)
+    quick: dict[str, Any] = {"poke_interval": 1}
+    poked: dict[str, Any] = {"poke_interval": 1, "deferrable": False}
     # Airflow fails a task that is queued again before its executor has told of the former run's end.
-    rescheduled: dict[str, Any] = {"deferrable": False, "mode": "reschedule", "poke_interval": 15}
-    TelzinoCallSensor(task_id="rescheduled", call_id=conf("completed"), timeout=600, **rescheduled)
-    get = TelzinoGetCallOperator(task_id="got", call_id=conf("no_answer"), poll_interval=1)
-    as_seen.override(task_id="seen_got")(get.output)
-    TelzinoGetCallOperator(task_id="got_now", call_id=conf("long"), wait_for_completion=False)
-    TelzinoCallSensor(
-        task_id="cut", call_id=conf("completed"), record_fields=["id", "status", "duration"], **common
-    )
+    rescheduled: dict[str, Any] = {"poke_interval": 15, "deferrable": False, "mode": "reschedule"}
+    retried: dict[str, Any] = {"retries": 2, "retry_delay": 1}
 
-    chain(choose(deferred.output), [talked(deferred.output), not_reached()])
+    waits = [
+        TelzinoCallSensor(task_id="deferred", call_id=call("completed"), **quick),
+        TelzinoCallSensor(task_id="poked", call_id=call("completed"), **poked),
+        TelzinoCallSensor(task_id="rescheduled", call_id=call("completed"), **rescheduled),
+        TelzinoCallSensor(
+            task_id="cut",
+            call_id=call("completed"),
+            telzino_conn_id="telzino_pasted",
+            record_fields=["id", "status", "duration"],
+            **quick,
+        ),
+        TelzinoGetCallOperator(task_id="got", call_id=call("no_answer"), poll_interval=1),
+        TelzinoGetCallOperator(task_id="got_early", call_id=call("early")),
+        got_now := TelzinoGetCallOperator(
+            task_id="got_now", call_id=call("no_answer"), wait_for_completion=False
+        ),
+        TelzinoCallSensor(
+            task_id="by_record",
+            call_id=got_now.output,  # type: ignore[arg-type]  # it stands for what the task pushes
+            **quick,
+        ),
+        TelzinoCallSensor(task_id="fails", call_id=call("failed"), **retried, **quick),
+        TelzinoCallSensor(task_id="fails_poked", call_id=call("failed"), **retried, **poked),
+        TelzinoCallSensor(task_id="skips", call_id=call("busy"), skip_on=["busy"], **quick),
+    ]
+    records = {wait.task_id: wait.output for wait in waits}
+    seen(records)
+    branch_on("deferred", records["deferred"])
+    branch_on("got", records["got"])
 
-    fails = TelzinoCallSensor(task_id="fails", call_id=conf("failed"), retries=2, retry_delay=1, **common)
-    as_seen.override(task_id="seen_fails")(fails.output)
-    skips = TelzinoCallSensor(task_id="skips", call_id=conf("busy"), skip_on=["busy"], **common)
-    as_seen.override(task_id="seen_skips")(skips.output)
+    late: dict[str, Any] = {"call_id": call("long"), "timeout": 6}
+    TelzinoCallSensor(task_id="late", **late, **retried, **quick)
+    TelzinoCallSensor(task_id="late_softly", soft_fail=True, **late, **quick)
+    TelzinoCallSensor(task_id="late_poked", **late, **retried, **poked)
+    TelzinoCallSensor(task_id="late_rescheduled", **late, **retried, **rescheduled)
 
-    late: dict[str, Any] = {"call_id": conf("long"), "timeout": 6}
-    TelzinoCallSensor(task_id="late", retries=2, poke_interval=1, **late)
-    TelzinoCallSensor(task_id="late_softly", soft_fail=True, poke_interval=1, **late)
-    TelzinoCallSensor(task_id="late_poked", deferrable=False, poke_interval=1, **late)
-    TelzinoCallSensor(task_id="late_rescheduled", **late, **rescheduled)
+    TelzinoCallSensor(task_id="refused", call_id=call("refused"), telzino_conn_id="telzino_pasted")
+    TelzinoCallSensor(task_id="wrong_secret", call_id=call("long"), telzino_conn_id="telzino_wrong")
 
-    mapped = TelzinoCallSensor.partial(task_id="mapped", fail_on=(), **common).expand(call_id=ids())
-    statuses(mapped.output)
+    mapped = TelzinoCallSensor.partial(task_id="mapped", fail_on=(), **quick).expand(call_id=ids())
+    collect(mapped.output)
 
 
 end_to_end()

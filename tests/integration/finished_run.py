@@ -1,0 +1,173 @@
+"""One DAG run that waits and ends in every way, while its calls go on step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from airflow_provider_telzino.sandbox import CLIENT_ID, DEFAULT_AGENT_ID, Sandbox
+from devtools.airflow_instance import AirflowInstance
+from tests.integration.leaks import Watcher, written_files
+
+DAG_ID = "end_to_end"
+TIMEOUT = 400.0  # seconds for each step, on a machine that is busy with other things
+
+# Words that occur nowhere else, so that a search for them finds leaks alone.
+CLIENT_SECRET = "Xylophone-secret-of-the-client"
+WRONG_SECRET = "Zeppelin-secret-that-is-wrong"
+ACCESS_TOKEN = "Quicksilver-token-that-was-pasted"
+TO_NUMBER = "+15005550187"
+PERSONAL_WORDS = {
+    "to_number": TO_NUMBER.removeprefix("+"),
+    "call_context": "Wilhelmina",
+    "request_metadata": "Ottokar",
+    "summary_text": "Marzipan",
+}
+"""The field of the record, and the word in it."""
+
+LIVE_CALLS = {
+    "completed": "queued",
+    "no_answer": "dialing",
+    "busy": "dialing",
+    "failed": "dialing",
+    "long": "in_progress",
+    "refused": "in_progress",
+}
+"""The calls by how they end (the last two don't), and the status in which the tasks find them."""
+
+MAPPED_ENDINGS = ("completed", "no_answer", "busy", "failed")
+SEE_EACH_STATUS = ("deferred", "poked")
+DEFERRED_UNTIL_THE_END = ("deferred", "cut", "got", "by_record", "fails", "skips")
+NOT_DEFERRED = ("poked", "rescheduled", "fails_poked")
+
+
+@dataclass
+class FinishedRun:
+    """A DAG run that is over; its Airflow still runs."""
+
+    airflow: AirflowInstance
+    sandbox: Sandbox
+    watcher: Watcher
+    run_id: str = ""
+    calls: dict[str, str] = field(default_factory=dict)
+    """The call's id, by how it ends."""
+    mapped: list[str] = field(default_factory=list)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The task instances, by task id; a mapped one as ``task_id[index]``."""
+
+    # --- What became of it ---
+
+    def state(self, task: str) -> str:
+        """Return how a task ended."""
+        return str(self.tasks[task]["state"])
+
+    def xcom(self, task_id: str, map_index: int = -1) -> Any:
+        """Return what a task pushed."""
+        return self.airflow.api.xcom(DAG_ID, self.run_id, task_id, map_index=map_index)
+
+    def log(self, task_id: str, map_index: int = -1) -> str:
+        """Return the log of a task's first try, as the web interface shows it."""
+        return self.airflow.api.log(DAG_ID, self.run_id, task_id, map_index=map_index)
+
+    def record(self, ending: str) -> dict[str, Any]:
+        """Return the sandbox's record of a call."""
+        return self.sandbox.call(self.calls[ending])
+
+    def tokens(self) -> set[str]:
+        """Return every token that Airflow used."""
+        headers = (request.headers.get("authorization") for request in self.sandbox.requests)
+        return {header.removeprefix("Bearer ") for header in headers if header}
+
+    def written(self) -> dict[str, str]:
+        """Return all that Airflow wrote, by place: a table, a table's rows of one task, or a file."""
+        return {**self.watcher.seen(), **written_files(self.airflow.home)}
+
+    # --- How it came to that ---
+
+    def play(self, mapped: int) -> None:
+        """Add the calls, run the DAG, lead the calls to their ends, and wait for the run's."""
+        self._add_connections()
+        self.airflow.wait_for_dag(DAG_ID)
+        self.calls = {ending: self._add_call(status) for ending, status in LIVE_CALLS.items()}
+        self.calls["early"] = self._add_call("completed", summary_text=PERSONAL_WORDS["summary_text"])
+        self.mapped = [self._add_call("in_progress") for _ in range(mapped)]
+        words = {"message": f"No call to {TO_NUMBER} with Bearer {ACCESS_TOKEN}, that is {ACCESS_TOKEN}."}
+        self.sandbox.faults.next(
+            "GET", self.calls["refused"], times=9, status=400, raw_body=json.dumps(words).encode()
+        )
+        with self.watcher.watching():
+            self.run_id = self.airflow.api.trigger(DAG_ID, {**self.calls, "mapped": self.mapped})
+            self._lead_calls()
+            self.airflow.wait_for_run(DAG_ID, self.run_id, TIMEOUT)
+        self.watcher.read_all_tables()
+        for task in self.airflow.api.task_instances(DAG_ID, self.run_id):
+            index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
+            self.tasks[task["task_id"] + index] = task
+
+    def _add_connections(self) -> None:
+        """Add connections as the web interface does."""
+        for conn_id, credentials in {
+            "telzino_default": {"login": CLIENT_ID, "password": CLIENT_SECRET},
+            "telzino_pasted": {"password": ACCESS_TOKEN},
+            "telzino_wrong": {"login": CLIENT_ID, "password": WRONG_SECRET},
+        }.items():
+            body = {
+                "connection_id": conn_id,
+                "conn_type": "telzino",
+                "host": self.sandbox.url,
+                "extra": json.dumps({"agent_id": DEFAULT_AGENT_ID}),
+            }
+            self.airflow.api.request("POST", "/connections", json=body | credentials)
+
+    def _add_call(self, status: str, **fields: Any) -> str:
+        call = self.sandbox.add_call(
+            status,
+            to_number=TO_NUMBER,
+            call_context=f"You are calling {PERSONAL_WORDS['call_context']} about her appointment.",
+            request_metadata={"name": PERSONAL_WORDS["request_metadata"]},
+            **fields,
+        )
+        return str(call["id"])
+
+    def _lead_calls(self) -> None:
+        """Let each call go on when the tasks have seen how it stands; none ends before all wait for it."""
+        for status in ("queued", "dialing", "in_progress"):
+            if status != "queued":
+                self.sandbox.move(self.calls["completed"], status)
+            for task in SEE_EACH_STATUS:
+                self._wait_until_seen(task, status)
+        for task in NOT_DEFERRED:
+            self._wait_until_seen(task, r"\w+")
+        self.airflow.wait_until(self._all_are_deferred, "every task waits in the triggerer", TIMEOUT)
+        self.watcher.read_all_tables()
+        for ending in MAPPED_ENDINGS:
+            self._finish(self.calls[ending], ending)
+        for index, call_id in enumerate(self.mapped):
+            self._finish(call_id, MAPPED_ENDINGS[index % len(MAPPED_ENDINGS)])
+
+    def _wait_until_seen(self, task: str, status: str) -> None:
+        """Wait until a task's log says that its call has a status."""
+
+        def seen() -> bool:
+            with contextlib.suppress(requests.HTTPError):  # Before it starts, it has no log.
+                return re.search(rf"(is|→) {status}\b", self.log(task)) is not None
+            return False
+
+        self.airflow.wait_until(seen, f"{task} sees its call {status}", TIMEOUT)
+
+    def _all_are_deferred(self) -> bool:
+        states = self.airflow.api.task_states(DAG_ID, self.run_id)
+        mapped = [f"mapped[{index}]" for index in range(len(self.mapped))]
+        waiting = {task: states.get(task) for task in (*DEFERRED_UNTIL_THE_END, *mapped)}
+        if early := [task for task, state in waiting.items() if state in ("success", "failed", "skipped")]:
+            raise RuntimeError(f"{early[0]} ended before its call: {self.log(early[0])}")
+        return set(waiting.values()) == {"deferred"}
+
+    def _finish(self, call_id: str, status: str) -> None:
+        summary = f"Order\n\nThe callee asked for {PERSONAL_WORDS['summary_text']}."
+        self.sandbox.finish(call_id, status, **({"summary_text": summary} if status == "completed" else {}))
