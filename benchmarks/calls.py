@@ -9,7 +9,7 @@ import uuid
 from bisect import bisect_left
 from datetime import datetime, timezone
 
-# About 1 KB as a record and 0.7 KB in a list, as with a context and metadata of usual size.
+# About 1 KB as a record and 0.5 KB in a list, as with a context and metadata of usual size.
 RECORD = (
     b'{"id": "%s", "agent_id": "%s", "to_number": "+18135551234", "status": "%s", "call_context": "'
     + b"You are calling John to confirm his appointment tomorrow at 2pm. " * 5

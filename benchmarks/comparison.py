@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from benchmarks.contenders import CONTENDERS, FLOOR, IDLE, OURS, PEER, SHARED, WITH_IDLE
-from benchmarks.measuring import Task, measured
+from benchmarks.measuring import Run, measured
 from benchmarks.worlds import world
 
 MOST_AT_ONCE = 100
@@ -89,8 +89,8 @@ class CpuWindow:
     looks_per_wait: float
     """How often the answers told of each wait, by interval: 1 is as it should be."""
     requests_per_interval: float
-    requests_per_round: float
-    """By the time in which each wait had one look: without the jitter of the interval."""
+    requests_per_full_look: float
+    """In the time in which each wait has one look: without the jitter of the interval."""
     connections: float
     """Those that were used: open at the start, or opened since."""
     rss_per_wait: float
@@ -168,7 +168,7 @@ def cpu_window(
     with world(url, waits=waits, **of_world) as there:
         window = interval * intervals
         shown = measured(
-            Task(contender, url, there.calls, interval, warm_up=1.2 * interval + 1, window=window)
+            Run(contender, url, there.calls, interval, warm_up=1.2 * interval + 1, window=window)
         )
         book = there.read(shown.start, shown.end)
     if not book["told"]:
@@ -178,7 +178,7 @@ def cpu_window(
         cpu_per_look=(shown.cpu - idle_cpu * window) / book["told"],
         looks_per_wait=looks / intervals,
         requests_per_interval=book["requests"] / intervals,
-        requests_per_round=book["requests"] / looks,
+        requests_per_full_look=book["requests"] / looks,
         connections=book["open"] + book["connected"],
         rss_per_wait=shown.rss / waits,
     )
@@ -192,9 +192,9 @@ def quantile(ordered: list[float], share: float) -> float:
 def _measure_idle(url: str, plan: Plan, found: Comparison) -> None:
     """Measure what the loop and Airflow take by themselves."""
     with world(url, waits=max(size.waits for size in plan.sizes)) as there:
-        task = Task(IDLE, url, there.calls, 1, warm_up=5, window=3)
-        watched = replace(task, ticker=True)  # The ticker takes CPU itself.
-        shown, seen = at_once(functools.partial(measured, each) for each in (task, watched))
+        run = Run(IDLE, url, there.calls, 1, warm_up=5, window=3)
+        watched = replace(run, ticker=True)  # The ticker takes CPU itself.
+        shown, seen = at_once(functools.partial(measured, each) for each in (run, watched))
     found.idle_cpu = shown.cpu / (shown.end - shown.start)
     found.idle_collecting = seen.collecting
 
@@ -226,8 +226,8 @@ def _compare_memory(url: str, plan: Plan, found: Comparison) -> None:
 
     def traced(waits: int, contender: str) -> float:
         with world(url, waits=waits) as there:
-            task = Task(contender, url, there.calls, interval, 2.2 * interval, window=0, trace_memory=True)
-            return measured(task).traced
+            run = Run(contender, url, there.calls, interval, 2.2 * interval, window=0, trace_memory=True)
+            return measured(run).traced
 
     sizes = [size.waits for size in plan.sizes if size.waits >= MOST_OF_PEER]
     light = (OURS, FLOOR, IDLE)  # Tracing slows the others down too much to have all waits look in time.
@@ -256,7 +256,7 @@ def _lag(url: str, plan: Plan, size: Size, contender: str) -> Lag:
     interval = plan.lag_interval
     ends = (interval + 2, 3 * interval + 2)
     with world(url, agents=size.groups, waits=size.waits * size.groups, ends=ends) as there:
-        task = Task(
+        run = Run(
             *(contender, url, there.calls, interval),
             warm_up=interval,
             window=5 * interval,
@@ -264,7 +264,7 @@ def _lag(url: str, plan: Plan, size: Size, contender: str) -> Lag:
             ticker=True,
             apart=size.groups > 1,
         )
-        shown = measured(task)
+        shown = measured(run)
     if not shown.lags:
         raise RuntimeError(f"{contender} heard of no end of {size.waits} calls")
     lags = sorted(shown.lags)

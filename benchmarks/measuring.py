@@ -28,7 +28,7 @@ TICK = 0.005
 
 
 @dataclass
-class Task:
+class Run:
     """What a run does.
 
     Args:
@@ -83,33 +83,33 @@ class Measured:
     """How many waits had not heard of their call's end when the run ended."""
 
 
-def measured(task: Task) -> Measured:
-    """Run in a process of its own."""
+def measured(run: Run) -> Measured:
+    """Do a run in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measure, task).result()
+        return pool.submit(_measure, run).result()
 
 
-def _measure(task: Task) -> Measured:
+def _measure(run: Run) -> Measured:
     log_as_triggerer()
     groups = [
-        Waits(task.url, calls, task.interval, f"bench_{number}") for number, calls in enumerate(_groups(task))
+        Waits(run.url, calls, run.interval, f"bench_{number}") for number, calls in enumerate(_groups(run))
     ]
-    host, port = task.url.removeprefix("http://").split(":")
-    telzino = {"conn_type": "telzino", "host": task.url, "password": TOKEN}
+    host, port = run.url.removeprefix("http://").split(":")
+    telzino = {"conn_type": "telzino", "host": run.url, "password": TOKEN}
     http = {"conn_type": "http", "host": host, "port": int(port)}
     for waits in groups:
         os.environ[f"AIRFLOW_CONN_{waits.conn_id.upper()}"] = json.dumps(telzino)
         os.environ[f"AIRFLOW_CONN_{waits.http_conn_id.upper()}"] = json.dumps(http)
-    return asyncio.run(_run(task, groups))
+    return asyncio.run(_wait(run, groups))
 
 
-def _groups(task: Task) -> Iterable[list[tuple[str, str, float]]]:
-    if not task.apart:
-        return [task.calls]
+def _groups(run: Run) -> Iterable[list[tuple[str, str, float]]]:
+    if not run.apart:
+        return [run.calls]
     agents: dict[str, list[tuple[str, str, float]]] = {}
-    for call in task.calls:
+    for call in run.calls:
         agents.setdefault(call[0], []).append(call)
     return agents.values()
 
@@ -121,45 +121,45 @@ def log_as_triggerer() -> None:
     configure_logging(json_output=True, output=nowhere, sending_to_supervisor=True)
 
 
-async def _run(task: Task, groups: list[Waits]) -> Measured:
+async def _wait(run: Run, groups: list[Waits]) -> Measured:
     process, result, ticker = psutil.Process(), Measured(), Ticker()
     gc.collect()
-    if task.trace_memory:
+    if run.trace_memory:
         tracemalloc.start()
     rss = process.memory_info().rss
-    if task.ticker:
+    if run.ticker:
         ticker.start()
     began = result.began = time.time()
     tasks = []
     for waits in groups:
-        for work in WITH_IDLE[task.contender](waits):
+        for work in WITH_IDLE[run.contender](waits):
             tasks.append(asyncio.ensure_future(work))
             await asyncio.sleep(0)  # The triggerer, too, lets the loop go on after each.
-    await asyncio.sleep(began + task.warm_up - time.time())
+    await asyncio.sleep(began + run.warm_up - time.time())
     result.start, cpu = time.time(), time.process_time()
-    if task.until_ended:
-        await asyncio.wait(tasks, timeout=task.window)
+    if run.until_ended:
+        await asyncio.wait(tasks, timeout=run.window)
     else:
-        await asyncio.sleep(task.window)
+        await asyncio.sleep(run.window)
     result.cpu, result.end = time.process_time() - cpu, time.time()
-    if task.ticker:
+    if run.ticker:
         ticker.stop()
         result.blocked, result.blocked_cpu = ticker.blocked, ticker.blocked_cpu
         result.collecting = ticker.collecting
     gc.collect()
-    if task.trace_memory:
+    if run.trace_memory:
         result.traced = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     result.rss = process.memory_info().rss - rss
     for waits in groups:
         for _, call_id, ends_at in waits.calls:
             if call_id in waits.ended:
-                result.lags.append(waits.ended[call_id] - ends_at)
+                result.lags.append(waits.ended[call_id] - max(ends_at, began))
             elif ends_at < result.end:
                 result.missed += 1
     for each in tasks:
         if each.done() and (error := each.exception()):
-            raise RuntimeError(f"{task.contender} failed: {error!r}") from error
+            raise RuntimeError(f"{run.contender} failed: {error!r}") from error
         each.cancel()
     await asyncio.wait(tasks, timeout=30)
     for waits in groups:

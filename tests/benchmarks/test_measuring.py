@@ -14,7 +14,7 @@ import pytest
 from benchmarks.comparison import at_once
 from benchmarks.contenders import CONTENDERS
 from benchmarks.cpu_time import cpu_seconds
-from benchmarks.measuring import Measured, Task, Ticker, measured
+from benchmarks.measuring import Measured, Run, Ticker, measured
 from benchmarks.worlds import server, world
 from devtools.airflow_instance.environment import passed_on_environment
 from devtools.processes import ROOT, ProcessFamily
@@ -24,13 +24,13 @@ from devtools.processes import ROOT, ProcessFamily
 def test_every_contender_hears_of_every_end() -> None:
     """Each contender looks at five calls in two agents' lists, and hears of each end after it."""
 
-    def run(url: str, contender: str) -> Measured:
+    def hear(url: str, contender: str) -> Measured:
         with world(url, agents=2, waits=5, ends=(1, 2)) as there:
-            task = Task(contender, url, there.calls, 0.2, warm_up=0.1, window=60, until_ended=True)
-            return measured(task)
+            run = Run(contender, url, there.calls, 0.2, warm_up=0.1, window=60, until_ended=True)
+            return measured(run)
 
     with server() as url:
-        shown = at_once(lambda name=name: run(url, name) for name in CONTENDERS)  # type: ignore[misc]
+        shown = at_once(lambda name=name: hear(url, name) for name in CONTENDERS)  # type: ignore[misc]
 
     assert [each.missed for each in shown] == [0] * len(CONTENDERS)
     assert [len(each.lags) for each in shown] == [5] * len(CONTENDERS)
