@@ -424,15 +424,37 @@ class TestFaults:
     def test_a_triggerer_that_knows_another_connection(
         self, sandbox: Sandbox, live: dict[str, Any], connect: ConnectionSetter
     ) -> None:
-        """Refused there but not here: the error says that triggerer and worker differ."""
+        """Refused there but not here, twice in a row: the error says that triggerer and worker differ."""
         run = Run(sensor(call_id=live["id"]))
-        deferral = run.step("execute")
-        connect(sandbox, password="wrong")
-        event = run.fire(deferral)
-        connect(sandbox)
+
+        def refused(deferral: TaskDeferred) -> dict[str, Any]:
+            connect(sandbox, password="wrong")
+            event = run.fire(deferral)
+            connect(sandbox)
+            return {"event": event, **(deferral.kwargs or {})}
+
+        second = run.step("execute_complete", **refused(run.step("execute")))
 
         with pytest.raises(exceptions.TelzinoError, match=r"TelzinoCredentialsError.*same connection"):
-            run.step("execute_complete", event=event, **deferral.kwargs)
+            run.step("execute_complete", **refused(second))
+
+    def test_a_triggerer_that_misses_the_connection_for_a_moment(
+        self, sandbox: Sandbox, live: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Airflow says that a connection isn't defined also while its database is away: the wait goes on."""
+        run = Run(sensor(call_id=live["id"]))
+        first = run.step("execute")
+        with monkeypatch.context() as away:
+            away.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
+            event = run.fire(first)
+
+        second = run.step("execute_complete", event=event, **first.kwargs)
+        record = sandbox.finish(live["id"])
+        result = run.step("execute_complete", event=run.fire(second), **second.kwargs)
+
+        assert event["error"] == "AirflowNotFoundException"
+        assert second.kwargs["deadline"] == first.kwargs["deadline"]
+        assert result == record
 
     def test_a_missing_connection_in_the_triggerer(
         self, live: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -146,7 +146,11 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         return self.look_then_defer(context)
 
     def execute_complete(
-        self, context: Context, event: Mapping[str, Any] | None = None, deadline: float | None = None
+        self,
+        context: Context,
+        event: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+        refused_before: bool = False,
     ) -> Any:
         """Go on after the deferral; see ``CallWaiter``. The call is the event's: nothing is dialled here."""
         call_id = event.get("call_id") if isinstance(event, Mapping) else None
@@ -154,7 +158,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             with self._softly():
                 raise self.unknown_event(None)
         self.call_id = call_id
-        return super().execute_complete(context, event, deadline)
+        return super().execute_complete(context, event, deadline, refused_before)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as ``CallWaiter`` does, but find the call first when Airflow has no event that names it."""

@@ -94,7 +94,11 @@ class CallWaiter(BaseOperator):
     # --- What a task does when its trigger has fired ---
 
     def execute_complete(
-        self, context: Context, event: Mapping[str, Any] | None = None, deadline: float | None = None
+        self,
+        context: Context,
+        event: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+        refused_before: bool = False,
     ) -> Any:
         """Go on after the deferral: get the final record, and end the task as the outcome says.
 
@@ -102,6 +106,7 @@ class CallWaiter(BaseOperator):
             context: Airflow's context.
             event: The trigger's ``CallEvent``.
             deadline: When the wait gives up, in seconds since the epoch.
+            refused_before: Whether the trigger before this one was refused, too, but the worker wasn't.
         """
         with self._softly(), self.hook() as hook:
             wait = self.new_wait(deadline)
@@ -112,7 +117,8 @@ class CallWaiter(BaseOperator):
             else:
                 record = self.try_look(hook, wait, retry_for=RETRY_FOR if outcome == "ended" else 0)
             if record is None or not wait.saw(record):
-                self._wait_on(wait, outcome, refused_by=(event or {}).get("error") if record else None)
+                refused_by = (event or {}).get("error") if record else None
+                self._wait_on(wait, outcome, refused_by, refused_before)
         return self.finish(context, record)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -221,10 +227,10 @@ class CallWaiter(BaseOperator):
         wait.status, wait.since = event.get("status"), float(since or wait.since)
         return str(outcome)
 
-    def _wait_on(self, wait: Wait, outcome: str, refused_by: object) -> NoReturn:
+    def _wait_on(self, wait: Wait, outcome: str, refused_by: object, refused_before: bool) -> NoReturn:
         """Decide what follows when the trigger is done, but the final record isn't here."""
         about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": wait.call_id}
-        if refused_by is not None:
+        if refused_by is not None and refused_before:
             raise TelzinoError(
                 f"The triggerer could not wait for the call ({refused_by}), but this worker was not refused. "
                 "The triggerer's log lines above have the reason; does it know the same connection?",
@@ -238,10 +244,11 @@ class CallWaiter(BaseOperator):
             )
         if outcome == "timeout" or wait.time_left() <= 0:
             raise self.timed_out(wait)
-        # An outage delays the outcome, nothing more.
-        self._defer(wait)
+        # An outage delays the outcome, nothing more. Nor does a refusal that this worker didn't meet, once:
+        # Airflow says that a connection isn't defined also when only its database is away.
+        self._defer(wait, refused=refused_by is not None)
 
-    def _defer(self, wait: Wait) -> NoReturn:
+    def _defer(self, wait: Wait, *, refused: bool = False) -> NoReturn:
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 
         longest = wait.time_left() + wait.poll_interval + DEFERRAL_MARGIN
@@ -256,7 +263,7 @@ class CallWaiter(BaseOperator):
                 status_since=wait.since,
             ),
             method_name="execute_complete",
-            kwargs={"deadline": wait.deadline},
+            kwargs={"deadline": wait.deadline} | ({"refused_before": True} if refused else {}),
             timeout=timedelta(seconds=longest),
         )
         raise AssertionError("unreachable: defer() raises")  # it isn't typed so on every Airflow
