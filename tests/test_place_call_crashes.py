@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
+from devtools.process_mark import MARK
+from devtools.processes import ProcessFamily
 from tests.crashing_tasks import Outcome, Plan, Task
 from tests.placing_runs import IDENTITY
 
@@ -102,9 +104,11 @@ def plan_tasks(sandboxes: list[Sandbox], randomness: random.Random) -> list[Task
 
 def carry_out(plan: Plan) -> str:
     """Run the program that runs the tasks; return its output. None of its processes outlives this."""
+    family = ProcessFamily()  # which ends them even if we are killed ourselves
     program = subprocess.Popen(
         [sys.executable, "-m", "tests.crashing_tasks"],
         cwd=Path(__file__).parent.parent,
+        env={**os.environ, MARK: family.mark},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -117,6 +121,7 @@ def carry_out(plan: Plan) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)
         program.wait()
+        family.stop()
     assert program.returncode == 0, errors[-4_000:]
     return output
 

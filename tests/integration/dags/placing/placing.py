@@ -1,0 +1,48 @@
+"""Calls that are placed: once whatever happens, and again after an outcome that wants it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+
+from airflow_provider_telzino.exceptions import (
+    TelzinoBusyError,
+    TelzinoCallFailedError,
+    TelzinoNoAnswerError,
+)
+from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+
+COMMON: dict[str, Any] = {
+    "task_id": "place",
+    "to_number": "{{ params.to_number }}",
+    "poll_interval": 1,
+    "timeout": 300,
+}
+NUMBER = {"to_number": Param(type="string")}
+
+with DAG("place_once", schedule=None, params=NUMBER):
+    TelzinoPlaceCallOperator(**COMMON, retries=5, retry_delay=timedelta(seconds=1))
+
+with DAG("place_again_on_clear", schedule=None, params=NUMBER):
+    TelzinoPlaceCallOperator(**COMMON, reattach=False)
+
+with DAG("wait_on", schedule=None, params=NUMBER):
+    # The call takes longer than the first wait; only a retry that goes on waiting sees its end.
+    TelzinoPlaceCallOperator(**COMMON | {"timeout": 4}, retries=20, retry_delay=timedelta(seconds=1))
+
+with DAG("redial", schedule=None, params=NUMBER):
+    TelzinoPlaceCallOperator(
+        **COMMON,
+        fail_on=["no_answer", "busy", "failed"],
+        retries=5,
+        retry_delay=timedelta(hours=1),
+        retry_policy=ExceptionRetryPolicy(
+            rules=[
+                RetryRule(TelzinoNoAnswerError, RetryAction.RETRY, retry_delay=timedelta(seconds=1)),
+                RetryRule(TelzinoBusyError, RetryAction.RETRY, retry_delay=timedelta(seconds=2)),
+                RetryRule(TelzinoCallFailedError, RetryAction.FAIL),
+            ]
+        ),
+    )
