@@ -100,6 +100,13 @@ class OneRun:
         """Return a try's log, as the web interface shows it."""
         return self.airflow.api.log(self.dag_id, self.run_id, TASK, try_number)
 
+    def logs(self, first: int = 1) -> str:
+        """Return the logs of all tries from one on. There may be more than the test has caused.
+
+        On a busy machine Airflow may take a task that resumes at once for one that was killed, and retry it.
+        """
+        return "".join(self.log(number) for number in range(first, self.task["try_number"] + 1))
+
     def clear(self) -> None:
         """Clear the finished task, as a person does in the web interface."""
         body = {
@@ -153,8 +160,7 @@ def test_the_worker_dies_while_it_dials(sandbox: Sandbox, start: Callable[..., O
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert run.task["try_number"] == 2
-    assert f"Going on with call {run.calls[0]['id']}, which this task placed" in run.log(2)
+    assert f"Going on with call {run.calls[0]['id']}, which this task placed" in run.logs(2)
 
 
 def test_the_worker_dies_before_its_request_arrives(sandbox: Sandbox, start: Callable[..., OneRun]) -> None:
@@ -167,7 +173,7 @@ def test_the_worker_dies_before_its_request_arrives(sandbox: Sandbox, start: Cal
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert run.task["try_number"] == 2
+    assert run.task["try_number"] >= 2
 
 
 def test_the_machine_dies_while_it_dials(
@@ -198,7 +204,7 @@ def test_the_triggerer_dies_during_the_wait(airflow: AirflowInstance, start: Cal
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert (run.task["try_number"], run.requests("POST")) == (1, 1)
+    assert run.requests("POST") == 1
 
 
 @pytest.mark.parametrize("after_commit", [True, False])
@@ -211,7 +217,6 @@ def test_the_answer_is_lost(sandbox: Sandbox, start: Callable[..., OneRun], afte
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert run.task["try_number"] == (1 if after_commit else 2)
     assert ("the task doesn't dial" in run.log(1)) is not after_commit
 
 
@@ -219,10 +224,10 @@ def test_a_cleared_task_goes_on_with_its_call(start: Callable[..., OneRun]) -> N
     """It pushes the same record again. Airflow has kept the id, so that no list is searched."""
     run = start("place_once")
     assert run.finish() == "success"
-    record, searches = run.record, run.requests("GET")
+    record, searches, tries = run.record, run.requests("GET"), run.task["try_number"]
 
     run.clear()
-    run.wait(lambda: run.task["try_number"] == 2, "the second try")
+    run.wait(lambda: run.task["try_number"] > tries, "the next try")
     state = run.finish()
 
     assert state == "success"
@@ -235,10 +240,10 @@ def test_without_reattach_a_cleared_task_calls_again(start: Callable[..., OneRun
     """That is what it is for."""
     run = start("place_again_on_clear")
     assert run.finish() == "success"
-    first = run.record
+    first, tries = run.record, run.task["try_number"]
 
     run.clear()
-    run.wait(lambda: run.task["try_number"] == 2, "the second try")
+    run.wait(lambda: run.task["try_number"] > tries, "the next try")
     state = run.finish()
 
     assert state == "success"
@@ -254,7 +259,7 @@ def test_a_timeout_is_retried_and_waits_on(start: Callable[..., OneRun]) -> None
     assert state == "success"
     assert [run.record] == run.calls
     assert run.task["try_number"] > 1
-    assert "a retry of the task goes on waiting for it" in run.log(1)
+    assert "a retry of the task goes on waiting for it" in run.logs()
 
 
 def test_redial_by_airflows_own_retry_policy(start: Callable[..., OneRun]) -> None:

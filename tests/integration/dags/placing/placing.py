@@ -37,7 +37,9 @@ with DAG("redial", schedule=None, params=NUMBER):
         **COMMON,
         fail_on=["no_answer", "busy", "failed"],
         retries=5,
-        retry_delay=timedelta(hours=1),
+        # For what no exception has ended: on a busy machine Airflow may take a task that resumes at once for
+        # one that was killed, and then asks no policy.
+        retry_delay=timedelta(seconds=5),
         retry_policy=ExceptionRetryPolicy(
             rules=[
                 RetryRule(TelzinoNoAnswerError, RetryAction.RETRY, retry_delay=timedelta(seconds=1)),
