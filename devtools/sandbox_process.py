@@ -74,6 +74,19 @@ class SandboxProcess:
         calls: list[dict[str, Any]] = self._request("GET", "")["data"]
         return calls
 
+    def calls_of_task(self, run_id: str, task_id: str) -> list[str]:
+        """Return the ids of all calls that a task of a DAG run has placed."""
+        found = []
+        page, has_next = 1, True
+        while has_next:
+            answer = self._request("GET", "", params={"page": page, "limit": 100})
+            for record in answer["data"]:
+                identity = (record["request_metadata"] or {}).get("airflow", {})
+                if (identity.get("run_id"), identity.get("task_id")) == (run_id, task_id):
+                    found.append(record["id"])
+            page, has_next = page + 1, answer["pagination"]["hasNext"]
+        return found
+
     def _request(self, method: str, path: str, **options: Any) -> Any:
         url = f"{self.url}/v1/agents/{DEFAULT_AGENT_ID}/outbound-calls{path}"
         answer = self._session.request(method, url, timeout=REQUEST_TIMEOUT, **options)

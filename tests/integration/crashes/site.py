@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,13 +17,14 @@ import requests
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
 from devtools.airflow_instance import AirflowInstance
+from devtools.process_mark import MARK
 from devtools.processes import ProcessFamily
 from devtools.sandbox_process import SandboxProcess
 from devtools.servers import PostgresServer
 from tests.integration.crashes.gateway import Gateway
 from tests.integration.crashes.ledger import Ledger, RunningTask, Task
 from tests.integration.crashes.supervisor import Supervisor, component_of, now
-from tests.integration.dags.crashes.waits import ENDLESS_WAITS, WAITS
+from tests.integration.dags.crashes.waits import ENDLESS_WAITS, OWN_CALLS, TIMEOUT, WAITS
 from tests.integration.stage import CONN_ID, stage
 
 SETTINGS = {
@@ -41,7 +42,7 @@ SETTINGS = {
 }
 JOB_TYPES = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
 SPEED = 4  # of the sandbox: most calls take 7 to 26 seconds
-MIX = ("completed",) * 6 + ("no_answer", "no_trunk")  # how the calls of one run go
+MIX = ("completed",) * 4 + ("no_answer", "no_trunk")  # how the calls go that one run is given
 DATABASE_AWAY = (5.0, 10.0)  # seconds
 GLANCE_INTERVAL = 0.03  # seconds between two looks for tasks that run
 RUN_TIME = 0.4  # seconds that a worker needs for a task, about
@@ -54,7 +55,8 @@ class Wait:
     dag_id: str
     run_id: str
     task_id: str
-    call_id: str
+    call_id: str | None
+    """None: the task places it."""
 
 
 class CrashSite(Supervisor):
@@ -80,16 +82,16 @@ class CrashSite(Supervisor):
     # --- Waits ---
 
     def start_waits(self, conn_id: str = CONN_ID) -> None:
-        """Place calls, and wait for them."""
-        names = self.random.sample(MIX, len(MIX))
-        assert len(names) == WAITS
-        self._start_run("waits", names, conn_id)
+        """Start one run's waits: for calls that are placed here, and for calls that the tasks place."""
+        assert len(MIX) == WAITS
+        run_id = self._start_run("waits", self.random.sample(MIX, WAITS), conn_id)
+        self.waits += [Wait("waits", run_id, f"call_{name}", None) for name in OWN_CALLS]
 
     def start_endless_waits(self, conn_id: str = CONN_ID) -> None:
         """Wait, with a timeout, for calls that last longer."""
         self._start_run("endless_waits", ["long_call"] * ENDLESS_WAITS, conn_id)
 
-    def _start_run(self, dag_id: str, names: Sequence[str], conn_id: str) -> None:
+    def _start_run(self, dag_id: str, names: Sequence[str], conn_id: str) -> str:
         call_ids = [self.sandbox.place_call(MAGIC_NUMBERS[name], "", {}) for name in names]
         run_id = f"run_{next(self._run_numbers)}"
 
@@ -105,6 +107,7 @@ class CrashSite(Supervisor):
         self.waits += [
             Wait(dag_id, run_id, f"wait_{index}", call_id) for index, call_id in enumerate(call_ids)
         ]
+        return run_id
 
     def unfinished(self) -> list[Wait]:
         """Return the waits that go on."""
@@ -115,6 +118,19 @@ class CrashSite(Supervisor):
         """Start more waits if fewer than that many go on."""
         if len(self.unfinished()) < least:
             self.start_waits()
+
+    def until_nothing_is_overdue(self) -> None:
+        """Wait until every timeout that is over was told of: crashes in a row could put that off for ever."""
+
+        def overdue() -> bool:
+            starts = [
+                self.ledger.outcome(wait.run_id, wait.task_id).started
+                for wait in self.unfinished()
+                if wait.dag_id == "endless_waits"
+            ]
+            return any(start and start + timedelta(seconds=TIMEOUT) < now() for start in starts)
+
+        self.until(lambda: not overdue(), "the end of the waits whose time is over")
 
     def until_waiting(self, least: int, triggerer: int) -> None:
         """Wait until a triggerer (its job's id) has that many waits, and start them if need be."""
@@ -187,8 +203,8 @@ class CrashSite(Supervisor):
             worker = process.parent()
             with_worker = worker is not None and self.random.random() < 0.5
             victims = [worker, process] if worker is not None and with_worker else [process]
-            if not all("airflow worker" in " ".join(victim.cmdline()) for victim in victims):
-                return False  # It has ended, and its id may be another's by now.
+            if not all(victim.environ().get(MARK) == self.airflow.family.mark for victim in victims):
+                return False  # It has ended, and its id is another's by now.
             for victim in victims:
                 victim.kill()
         except psutil.NoSuchProcess:

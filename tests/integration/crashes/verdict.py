@@ -13,37 +13,49 @@ if TYPE_CHECKING:
     from tests.integration.crashes.ledger import Outcome
     from tests.integration.crashes.site import CrashSite, Wait
 
-LATE = timedelta(seconds=30)  # until a timeout is told of; others may have to take over first
+LATE = timedelta(seconds=40)  # until a timeout is told of; others may have to take over first
 TIMEOUT_MESSAGE = rf"when the timeout of {TIMEOUT} s was over; it was last seen (dialing|in_progress)"
+OWN_ERROR = re.compile(r'"exc_type": ?"(Telzino\w+)"')
 LOG_LINES = 12  # of each log of a wrong outcome
 
 
-def verdict(site: CrashSite) -> str:
+def verdict(site: CrashSite, *, tries: int | None = None) -> str:
     """Wait until all waits have ended, and fail if one did so wrongly or not at all.
+
+    Args:
+        site: Where the crashes were.
+        tries: How many tries a task may have had at most, if that is known.
 
     Returns:
         Such as ``"40 waits, 40 right outcomes"``.
     """
     with contextlib.suppress(TimeoutError):  # The report says which waits go on.
         site.until(lambda: not site.unfinished(), "the end of all waits")
-    wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait))}
+    wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait, tries))}
     report = [f"{wait}: {problem}\n{logs(site, wait, LOG_LINES)}" for wait, problem in wrong.items()]
     count = f"{len(site.waits)} waits, {len(site.waits) - len(wrong)} right outcomes"
     assert not wrong, "\n\n".join([count, *report, "What happened:", *site.events])
     return count
 
 
-def find_problem(site: CrashSite, wait: Wait) -> str | None:
+def find_problem(site: CrashSite, wait: Wait, tries: int | None) -> str | None:
     """Say what is wrong with a wait's outcome, if anything is."""
     outcome = site.ledger.outcome(wait.run_id, wait.task_id)
     if wait.dag_id == "endless_waits":
         return _problem_of_timeout(site, wait, outcome)
-    record = site.sandbox.call_record(wait.call_id)
+    call_ids = [wait.call_id] if wait.call_id else site.sandbox.calls_of_task(wait.run_id, wait.task_id)
+    if len(call_ids) != 1:
+        return f"should have placed one call, but placed {call_ids}"
+    record = site.sandbox.call_record(call_ids[0])
     end = "failed" if record["status"] == "failed" else "success"
     if outcome.state != end or [state for state in outcome.states if state in ("success", "failed")] != [end]:
         return f"should end once, with {end}, but went {outcome.states}"
     if outcome.records != [record]:
         return f"should have pushed {record}, but XCom has {outcome.records}"
+    if tries is not None and outcome.tries > tries:
+        return f"should have needed {tries} tries at most, but had {outcome.tries}"
+    if errors := set(OWN_ERROR.findall(logs(site, wait))) - {"TelzinoCallEndedBadlyError"}:
+        return f"should not fail of itself, but raised {', '.join(errors)}"
     if not 1 <= outcome.pushes <= outcome.tries:
         return f"should push at most once a try, but pushed {outcome.pushes} times in {outcome.tries} tries"
     return None

@@ -1,4 +1,4 @@
-"""What the crash tests disturb: each task waits for one of the calls in its run's ``conf``."""
+"""What the crash tests disturb: tasks that wait for the calls in the run's ``conf``, or for their own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
+from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
-WAITS = 8  # of one run
+WAITS = 6  # of one run
+OWN_CALLS = ("completed", "no_answer")  # how those go that a run places itself
 ENDLESS_WAITS = 2
-TIMEOUT = 45  # seconds that the waits for calls without end have
+TIMEOUT = 60  # seconds that the waits for calls without end have
 INTERVAL = 2  # seconds between two looks
 MANY = 500  # runs and tasks at the same time: no limit
+CONN_ID = "{{ dag_run.conf['conn_id'] }}"
 
 
 def wait(index: int, **arguments: object) -> None:
@@ -21,7 +24,7 @@ def wait(index: int, **arguments: object) -> None:
     which: dict[str, object] = {
         "task_id": f"wait_{index}",
         "call_id": f"{{{{ dag_run.conf['call_ids'][{index}] }}}}",
-        "telzino_conn_id": "{{ dag_run.conf['conn_id'] }}",
+        "telzino_conn_id": CONN_ID,
     }
     if index % 2:
         TelzinoGetCallOperator(**which, poll_interval=INTERVAL, **arguments)  # type: ignore[arg-type]
@@ -39,6 +42,13 @@ def waits() -> None:
     """Wait for calls that end."""
     for index in range(WAITS):
         wait(index)
+    for name in OWN_CALLS:
+        TelzinoPlaceCallOperator(
+            task_id=f"call_{name}",
+            to_number=MAGIC_NUMBERS[name],
+            telzino_conn_id=CONN_ID,
+            poll_interval=INTERVAL,
+        )
 
 
 @dag(schedule=None, max_active_runs=MANY, max_active_tasks=MANY)
