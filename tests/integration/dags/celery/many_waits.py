@@ -15,7 +15,7 @@ def calls(params: dict[str, Any] | None = None) -> list[str]:
     return list((params or {})["calls"])
 
 
-@task
+@task(trigger_rule="all_done")
 def statuses(records: Any) -> dict[str, str]:
     """Collect what the mapped tasks pushed."""
     return {record["id"]: record["status"] for record in records}
@@ -24,7 +24,7 @@ def statuses(records: Any) -> dict[str, str]:
 @dag(schedule=None, params={"calls": Param([], type="array")})
 def many_waits() -> None:
     """Wait for each call in a task of its own."""
-    wait = TelzinoCallSensor.partial(task_id="wait", fail_on=(), poke_interval=5).expand(call_id=calls())
+    wait = TelzinoCallSensor.partial(task_id="wait", poke_interval=5).expand(call_id=calls())
     statuses(wait.output)
 
 
