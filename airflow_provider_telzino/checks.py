@@ -63,6 +63,13 @@ def checked_call_id(value: object) -> str:
     return checked_uuid("call_id", value, fix)
 
 
+def agent_of(call: object, agent_id: str | None) -> str | None:
+    """Say whose call it is: the agent that the task names, or the record's if a record was given."""
+    if agent_id or not isinstance(call, Mapping):
+        return agent_id
+    return call.get("agent_id")
+
+
 def checked_agent_id(value: object) -> str:
     """Check an agent's id. There must be one: the API has no default agent."""
     where = "Set it as `agent_id` of the task or hook, or as Agent ID in the connection."

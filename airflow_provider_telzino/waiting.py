@@ -119,10 +119,16 @@ class OutcomePolicy:
             )
         return policy
 
-    def cut(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep only ``record_fields`` of a record; those that it lacks are left out."""
+    def is_success(self, status: str | None) -> bool:
+        """Whether a call that has ended in a status lets the task succeed."""
+        return status not in self.fail_on | self.skip_on
+
+    def cut(self, record: Mapping[str, Any], log: Any) -> dict[str, Any]:
+        """Keep only ``record_fields`` of a record. Those that it lacks are left out, with a warning."""
         if self.record_fields is None:
             return dict(record)
+        if missing := sorted(set(self.record_fields).difference(record)):
+            log.warning("The record has no field %s: it is not pushed.", ", ".join(missing))
         return {name: record[name] for name in self.record_fields if name in record}
 
 

@@ -41,6 +41,7 @@ from airflow_provider_telzino.sandbox import (  # noqa: E402
 )
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
+from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger  # noqa: E402
 
 AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 CALL_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
@@ -129,6 +130,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         TelzinoCallSensor,
         TelzinoPlaceCallOperator,
         TelzinoCallTrigger,
+        TelzinoCallStartTrigger,
     ):
         monkeypatch.setattr(logging_class, "log", plain)
     caplog.set_level("DEBUG")

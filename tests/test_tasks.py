@@ -483,7 +483,7 @@ class TestEvents:
         run.to_the_end()
         event = run.fire(deferral)
 
-        assert set(event) == {"outcome", "call_id", "status", "status_since", "error"}
+        assert set(event) == {"outcome", "call_id", "status", "status_since", "error", "deadline"}
         stored = json.dumps([event, deferral.trigger.serialize(), deferral.kwargs]) + task_log.text
         for private in (*SECRETS, record["summary_text"]):
             assert private not in stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -124,9 +125,10 @@ class TestOutcomePolicy:
     def test_record_fields_cut_the_record(self, seed_record: dict[str, Any]) -> None:
         """Only what was asked for is pushed; a field that the record lacks is left out."""
         policy = OutcomePolicy.checked((), (), ["id", "duration", "none_such"])
+        log = logging.getLogger(__name__)
 
-        assert policy.cut(seed_record) == {"id": seed_record["id"], "duration": 251}
-        assert OutcomePolicy.checked((), (), None).cut(seed_record) == seed_record
+        assert policy.cut(seed_record, log) == {"id": seed_record["id"], "duration": 251}
+        assert OutcomePolicy.checked((), (), None).cut(seed_record, log) == seed_record
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "10", None, True, timedelta(seconds=-1)])

@@ -39,6 +39,8 @@ class TelzinoGetCallOperator(WaitingOperator):
             ``agent_id`` is used unless the task names an agent. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the record as it is now, whatever
             the status.
+        start_from_trigger: Begin the task in the triggerer, without a worker (Airflow 3.3 on, if the task
+            isn't mapped; see docs/without_workers.md).
         kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
 
     Raises:
@@ -47,9 +49,12 @@ class TelzinoGetCallOperator(WaitingOperator):
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
-    def __init__(self, *, call_id: str | Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self, *, call_id: str | Mapping[str, Any], start_from_trigger: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.call_id = call_id
+        self.use_triggerer(end=self.end_from_trigger, start=start_from_trigger)
 
     def execute(self, context: Context) -> Any:
         """Get the record, waiting if need be.
@@ -59,7 +64,7 @@ class TelzinoGetCallOperator(WaitingOperator):
         """
         if not self.wait_for_completion:
             with self._softly(), self.hook() as hook:
-                return self.policy.cut(hook.get_call(self.call_id))
+                return self.policy.cut(hook.get_call(self.call_id), self.log)
         if self.deferrable:
             return self.look_then_defer(context)
         return self.wait_here(context)
@@ -123,6 +128,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         self.reattach = reattach
         self.call_id: str | None = None  # once the call is placed or found
         self._killed = False
+        self.use_triggerer(end=self.end_from_trigger, start=False)
 
     def execute(self, context: Context) -> Any:
         """Place the call, or go on with the one that an earlier try has placed.
@@ -134,11 +140,12 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             call, is_new = self._placed_call(hook, context)
         self.call_id, self.agent_id = call["id"], call["agent_id"]
         if not self.wait_for_completion:
-            return self.policy.cut({name: call[name] for name in ANSWER_FIELDS if name in call})
+            return self.policy.cut({name: call[name] for name in ANSWER_FIELDS if name in call}, self.log)
         if not self.deferrable:
             return self.wait_here(context)
         if is_new:
             # There is nothing to look at yet: the answer has the status.
+            self.tell_what_needs_a_worker()
             with self._softly():
                 wait = self.new_wait()
                 if not wait.saw(call):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_provider_telzino.checks import checked_call_id, naming_the_connection
+from airflow_provider_telzino.checks import agent_of, checked_call_id, naming_the_connection
 from airflow_provider_telzino.exceptions import (
     TelzinoCallEndedBadlyError,
     TelzinoError,
@@ -20,7 +20,15 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTransientError,
     TelzinoUnavailableError,
 )
+from airflow_provider_telzino.operators.without_worker import (
+    NEEDS,
+    airflow_can,
+    is_mapped_over,
+    start_arguments,
+    warn_of_what_is_left_out,
+)
 from airflow_provider_telzino.retry import RETRY_FOR
+from airflow_provider_telzino.triggers.task_end import RETURN_VALUE, TaskEnd, xcom_place, xcoms
 from airflow_provider_telzino.waiting import OutcomePolicy, Wait
 
 if TYPE_CHECKING:
@@ -31,11 +39,10 @@ else:
     # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
     BaseOperator = object
 
-RETURN_VALUE = "return_value"  # the XCom key that downstream tasks read by default
 OUTCOMES = ("ended", "timeout", "refused")  # of a CallEvent
 TRIGGER_FAILED = "__fail__"  # the method name by which Airflow resumes a task whose trigger said nothing
 TRIGGER_TIMEOUT = "Trigger timeout"  # and the reason it gives when the trigger didn't fire in time
-DEFERRAL_MARGIN = 60.0  # seconds that the trigger's own deadline has over Airflow's
+DEFERRAL_MARGIN = 60.0  # seconds that Airflow gives a trigger beyond the trigger's own deadline and interval
 
 
 class CallWaiter(BaseOperator):
@@ -51,6 +58,7 @@ class CallWaiter(BaseOperator):
     telzino_conn_id: str
     soft_fail: bool
     policy: OutcomePolicy
+    end_from_trigger = False
     timeout_error: type[TelzinoTimeoutError] = TelzinoTimeoutError
     after_timeout = "The call itself may still go on."
 
@@ -64,10 +72,43 @@ class CallWaiter(BaseOperator):
         """Seconds until the wait gives up."""
         raise NotImplementedError
 
+    @property
+    def defers(self) -> bool:
+        """Whether the task waits in the triggerer."""
+        raise NotImplementedError
+
+    def use_triggerer(self, *, end: bool, start: bool) -> None:
+        """Settle, last of all in ``__init__``, how much of the task runs in the triggerer.
+
+        Raises:
+            TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
+        """
+        self.end_from_trigger = end and self.defers
+        self._wants_start = start and self.defers
+        # The copies that a worker makes of a mapped task: they are no tasks that could start otherwise.
+        self._is_mapped_copy = getattr(self, "_BaseOperator__from_mapped", False)
+        if self._is_mapped_copy:
+            return
+        if self.end_from_trigger:
+            warn_of_what_is_left_out(self)
+        if self._wants_start and self.get_closest_mapped_task_group() is None:
+            longest = self.wait_timeout + self.wait_interval + DEFERRAL_MARGIN
+            arguments = start_arguments(self, timedelta(seconds=longest), end=self._task_end())
+            if airflow_can():
+                self.start_trigger_args, self.start_from_trigger = arguments, True
+
+    def tell_what_needs_a_worker(self) -> None:
+        """Log, at the task's start on a worker, which wish for the triggerer isn't granted."""
+        if self._wants_start:
+            self.log.info("`start_from_trigger` %s, and a task that isn't mapped: a worker starts.", NEEDS)
+        if self.end_from_trigger and not airflow_can():
+            self.log.info("`end_from_trigger` %s: a worker ends the task.", NEEDS)
+
     # --- What a task does at its start ---
 
     def look_then_defer(self, context: Context) -> Any:
         """Look once; unless the call has ended, hand the wait to the triggerer."""
+        self.tell_what_needs_a_worker()
         with self._softly(), self.hook() as hook:
             wait = self.new_wait()
             record = self.try_look(hook, wait)
@@ -109,7 +150,7 @@ class CallWaiter(BaseOperator):
             refused_before: Whether the trigger before this one was refused, too, but the worker wasn't.
         """
         with self._softly(), self.hook() as hook:
-            wait = self.new_wait(deadline)
+            wait = self.new_wait(_deadline(event) if deadline is None else deadline)
             outcome = self._take_in(wait, event)
             if outcome == "refused":
                 # If the worker is refused, too, this raises the error in its own words.
@@ -123,6 +164,8 @@ class CallWaiter(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as Airflow does, but look at the call first when the trigger could not say how it stands."""
+        if self.start_from_trigger:
+            self._forget_earlier_run(context)
         if next_method != TRIGGER_FAILED:
             # Not by Airflow's own: a sensor's hides the reason of each skip behind "due to soft_fail".
             return getattr(self, next_method)(context, **(next_kwargs or {}))
@@ -179,10 +222,8 @@ class CallWaiter(BaseOperator):
             TelzinoOutcomeError: The status is in ``fail_on``. The record has been pushed.
             AirflowSkipException: The status is in ``skip_on``. The record has been pushed.
         """
-        status, pushed = record["status"], self.policy.cut(record)
-        if missing := sorted(set(self.policy.record_fields or ()).difference(pushed)):
-            self.log.warning("The record has no field %s: it is not pushed.", ", ".join(missing))
-        if status not in self.policy.fail_on | self.policy.skip_on:
+        status, pushed = record["status"], self.policy.cut(record, self.log)
+        if self.policy.is_success(status):
             return pushed
         self._push(context, pushed)
         if status in self.policy.skip_on:
@@ -222,7 +263,9 @@ class CallWaiter(BaseOperator):
         outcome = event.get("outcome") if isinstance(event, Mapping) else None
         since = event.get("status_since", wait.since) if isinstance(event, Mapping) else None
         known = outcome in OUTCOMES and isinstance(since, (int, float))
-        if event is None or not known or event.get("call_id") != wait.call_id:
+        # A trigger that starts a task names no call if it can't use the task's `call_id`.
+        named = (wait.call_id, None) if outcome == "refused" else (wait.call_id,)
+        if event is None or not known or event.get("call_id") not in named:
             raise self.unknown_event(wait.call_id)
         wait.status, wait.since = event.get("status"), float(since or wait.since)
         return str(outcome)
@@ -261,6 +304,7 @@ class CallWaiter(BaseOperator):
                 poll_interval=wait.poll_interval,
                 status=wait.status,
                 status_since=wait.since,
+                end=self._task_end(),
             ),
             method_name="execute_complete",
             kwargs={"deadline": wait.deadline} | ({"refused_before": True} if refused else {}),
@@ -268,19 +312,30 @@ class CallWaiter(BaseOperator):
         )
         raise AssertionError("unreachable: defer() raises")  # it isn't typed so on every Airflow
 
+    def _task_end(self) -> dict[str, Any] | None:
+        """Say how the trigger ends the task; ``None`` if a worker has to."""
+        if not (self.end_from_trigger and airflow_can()):
+            return None
+        if not self._is_mapped_copy and is_mapped_over(self):
+            return None
+        return TaskEnd(self.policy, bool(self.do_xcom_push), bool(self.multiple_outputs)).to_json()
+
+    def _forget_earlier_run(self, context: Context) -> None:
+        """Delete what a run before a clear has pushed. Airflow does so when a task starts on a worker."""
+        from airflow.providers.common.compat.sdk import XCom
+
+        ti = context["ti"]
+        XCom.delete(RETURN_VALUE, **xcom_place(ti, ti.task_id, ti.map_index))
+
     def _agent_id(self) -> str | None:
-        if self.agent_id or not isinstance(self.call_id, Mapping):
-            return self.agent_id
-        return self.call_id.get("agent_id")
+        return agent_of(self.call_id, self.agent_id)
 
     def _push(self, context: Context, record: dict[str, Any]) -> None:
         """Push as Airflow does with what a task returns, for a task that won't return."""
         if not self.do_xcom_push:
             return
-        if self.multiple_outputs:
-            for name, value in record.items():
-                context["ti"].xcom_push(key=name, value=value)
-        context["ti"].xcom_push(key=RETURN_VALUE, value=record)
+        for key, value in xcoms(record, self.multiple_outputs):
+            context["ti"].xcom_push(key=key, value=value)
 
     @contextlib.contextmanager
     def _softly(self) -> Iterator[None]:
@@ -298,3 +353,9 @@ class CallWaiter(BaseOperator):
 def _sip_code(record: Mapping[str, Any]) -> str:
     code = record.get("sip_status_code")
     return f" (SIP {code})" if isinstance(code, int) else ""
+
+
+def _deadline(event: object) -> float | None:
+    """Read the deadline from an event. If a trigger began the task, or under `dag.test()`, only it has it."""
+    deadline = event.get("deadline") if isinstance(event, Mapping) else None
+    return float(deadline) if isinstance(deadline, (int, float)) else None

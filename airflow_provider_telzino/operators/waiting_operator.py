@@ -32,6 +32,8 @@ class WaitingOperator(CallWaiter, BaseOperator):
         poll_interval: Seconds between two looks, or a ``timedelta``.
         timeout: Seconds until the wait gives up, or a ``timedelta``; counted from the task's start.
         soft_fail: Skip the task instead of failing it.
+        end_from_trigger: End the task in the triggerer if the call ends well, without another worker (Airflow
+            3.3 on; see docs/without_workers.md).
     """
 
     ui_color = "#e6f1f2"
@@ -49,6 +51,7 @@ class WaitingOperator(CallWaiter, BaseOperator):
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         soft_fail: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -60,6 +63,12 @@ class WaitingOperator(CallWaiter, BaseOperator):
         self.poll_interval = seconds("poll_interval", poll_interval)
         self.timeout = seconds("timeout", timeout)
         self.soft_fail = soft_fail
+        self.end_from_trigger = end_from_trigger
+
+    @property
+    def defers(self) -> bool:
+        """Whether the task waits in the triggerer."""
+        return self.deferrable and self.wait_for_completion
 
     @property
     def wait_interval(self) -> float:

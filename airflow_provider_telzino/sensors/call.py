@@ -46,6 +46,10 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
             or ``reschedule``.
         poke_interval: Seconds between two looks, or a ``timedelta``.
         timeout: Seconds until the wait gives up, or a ``timedelta``; counted from the task's start.
+        end_from_trigger: End the task in the triggerer if the call ends well, without another worker (Airflow
+            3.3 on; see docs/without_workers.md).
+        start_from_trigger: Begin the task in the triggerer, without a worker (Airflow 3.3 on, if the task
+            isn't mapped).
         kwargs: Anything else that Airflow's sensors take. ``soft_fail`` skips the task instead of failing it,
             in all modes alike.
 
@@ -69,6 +73,8 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
         deferrable: bool = True,
         poke_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
+        end_from_trigger: bool = False,
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         # The floor holds for Airflow's own modes, too: an interval of 0 would be a busy loop.
@@ -80,6 +86,12 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
         self.policy = OutcomePolicy.checked(fail_on, skip_on, record_fields)
         self.deferrable = deferrable
         self._poking: tuple[TelzinoHook, Wait] | None = None
+        self.use_triggerer(end=end_from_trigger, start=start_from_trigger)
+
+    @property
+    def defers(self) -> bool:
+        """Whether the task waits in the triggerer."""
+        return self.deferrable
 
     @property
     def wait_interval(self) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, TypedDict
 
 from airflow.providers.common.compat.sdk import AirflowException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
-from airflow_provider_telzino.triggers.poller import wait_until_ended
+from airflow_provider_telzino.triggers.channel import Channel
+from airflow_provider_telzino.triggers.poller import fetch_ended, wait_until_ended
+from airflow_provider_telzino.triggers.task_end import TaskEnd
 from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, Wait
 
 
@@ -19,13 +22,16 @@ class CallEvent(TypedDict):
 
     outcome: Literal["ended", "timeout", "refused"]
     """The call has ended; the deadline is over; or the API, or Airflow's connection, can't be used."""
-    call_id: str
+    call_id: str | None
+    """``None`` if the task's ``call_id`` can't be used; then the outcome is ``refused``."""
     status: str | None
     """The status that was last seen."""
     status_since: float
     """When it was first seen, in seconds since the epoch."""
     error: str | None
     """The class of the error, for ``refused``."""
+    deadline: float
+    """When the wait gives up, in seconds since the epoch."""
 
 
 class TelzinoCallTrigger(BaseTrigger):
@@ -39,6 +45,7 @@ class TelzinoCallTrigger(BaseTrigger):
         poll_interval: Seconds between two looks.
         status: The status that a worker saw last, and
         status_since: when it saw it first, in seconds since the epoch.
+        end: How the task ends in the triggerer if the call ends well; ``None`` resumes it on a worker.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class TelzinoCallTrigger(BaseTrigger):
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         status: str | None = None,
         status_since: float | None = None,
+        end: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's isn't typed
         self.call_id = call_id
@@ -59,6 +67,7 @@ class TelzinoCallTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.status = status
         self.status_since = status_since
+        self.end = end
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another process needs to run this trigger: ids, statuses and times."""
@@ -70,11 +79,15 @@ class TelzinoCallTrigger(BaseTrigger):
             "poll_interval",
             "status",
             "status_since",
+            "end",
         )
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one :class:`CallEvent`."""
+        """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
+        yield await self._event()
+
+    async def _event(self) -> TriggerEvent:
         wait = Wait(
             self.call_id,
             deadline=self.deadline,
@@ -85,20 +98,46 @@ class TelzinoCallTrigger(BaseTrigger):
         )
         outcome: Literal["ended", "timeout", "refused"] = "ended"
         error_class = None
+        # One session and one token, also for the final record.
+        channel = Channel.of(asyncio.get_running_loop(), self.telzino_conn_id)
         try:
             await wait_until_ended(wait, telzino_conn_id=self.telzino_conn_id, agent_id=self.agent_id)
+            if await self._end_task(wait, channel):
+                return TaskSuccessEvent()
         except TelzinoTimeoutError as error:
             outcome = "timeout"
             self.log.warning("Time is over for call %s: %s", self.call_id, error)
         except AirflowException as error:
             outcome, error_class = "refused", type(error).__name__
             self.log.warning("The wait for call %s ends: %s", self.call_id, error)
-        yield TriggerEvent(
+        finally:
+            await channel.release()
+        return TriggerEvent(
             CallEvent(
                 outcome=outcome,
                 call_id=self.call_id,
                 status=wait.status,
                 status_since=wait.since,
                 error=error_class,
+                deadline=self.deadline,
             )
         )
+
+    async def _end_task(self, wait: Wait, channel: Channel) -> bool:
+        """Push the final record of a call that ended well. If that can't be done, a worker does it."""
+        # `dag.test()` doesn't tell a trigger whose it is.
+        if self.end is None or self.task_instance is None:
+            return False
+        end = TaskEnd.from_json(self.end)
+        if not end.policy.is_success(wait.status):
+            return False
+        try:
+            record = await fetch_ended(wait, channel, self.agent_id)
+            await end.push(record, self.task_instance, self.log)
+        except (
+            Exception
+        ) as error:  # Whatever it is: nothing is lost, since a worker starts anew from the event.
+            # Only its class: an XCom backend's error may hold the value.
+            self.log.warning("The task can't end in the triggerer (%s): it goes on.", type(error).__name__)
+            return False
+        return True

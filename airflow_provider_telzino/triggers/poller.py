@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +22,9 @@ from airflow_provider_telzino.exceptions import (
     TelzinoRateLimitError,
     TelzinoTimeoutError,
     TelzinoTransientError,
+    TelzinoUnavailableError,
 )
+from airflow_provider_telzino.hooks.telzino import Record
 from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.triggers.channel import MAX_IN_FLIGHT, Channel, ConnectionUnusableError
 from airflow_provider_telzino.triggers.look import ListedCall, Look
@@ -67,6 +70,32 @@ async def wait_until_ended(wait: Wait, *, telzino_conn_id: str, agent_id: str | 
         raise TelzinoTimeoutError(f"The call has not ended; {wait.last_seen()}.{trouble}")
     if problem is not None:
         raise problem.with_traceback(None)  # Many waits raise the same one.
+
+
+async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Record:
+    """Fetch the final record of a call that a look found ended; an outage is waited out until the deadline.
+
+    Raises:
+        TelzinoTransientError: The deadline is over.
+        TelzinoError: The API refused.
+    """
+    for tries in itertools.count(1):
+        problem: TelzinoError
+        try:
+            record = await channel.ask(lambda hook: hook.get_call(wait.call_id, agent_id, retry_for=0))
+            if wait.saw(record):
+                return record
+            problem = TelzinoUnavailableError("The call's own record doesn't say yet that it has ended.")
+        except TelzinoTransientError as error:
+            problem = error
+        except TelzinoNotFoundError as error:
+            if tries >= retry.NOT_FOUND_TRIES:
+                raise
+            problem = error
+        if wait.time_left() <= 0:
+            raise problem
+        await asyncio.sleep(retry.BACKOFF_BASE)
+    raise AssertionError("unreachable: count() has no end")
 
 
 TIME_IS_OVER = TelzinoTimeoutError("The deadline is over.")

@@ -176,7 +176,7 @@ class WaitMachine(RuleBasedStateMachine):
         assert event["outcome"] == "ended"
         assert event["call_id"] == wait.call_id
         assert event["status"] == self.ended.get(wait.call_id)
-        assert set(event) == {"outcome", "call_id", "status", "status_since", "error"}
+        assert set(event) == {"outcome", "call_id", "status", "status_since", "error", "deadline"}
 
     def check_result(self, wait: Waiting) -> None:
         """A task ends with the record of its call, which has ended."""

@@ -1,0 +1,133 @@
+"""``TelzinoCallStartTrigger``: begins a task in the triggerer, without a worker (Airflow 3.3 on)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_telzino.checks import agent_of, checked_agent_id, checked_call_id
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
+from airflow_provider_telzino.operators.without_worker import is_mapped_over
+from airflow_provider_telzino.triggers.call import CallEvent, TelzinoCallTrigger
+from airflow_provider_telzino.triggers.task_end import xcom_place
+from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+
+
+class TelzinoCallStartTrigger(BaseTrigger):
+    """Do what a worker does at a task's start, and wait until the call has ended.
+
+    Airflow renders the templates in ``call_id``, ``agent_id`` and ``telzino_conn_id`` before it runs. It only
+    reads, so it may safely run twice at the same time.
+
+    Args:
+        call_id: The call (UUID), or a record that has an ``id``; ``None`` if ``outputs`` has it.
+        agent_id: The agent that made the call (UUID); by default the record's or the connection's.
+        telzino_conn_id: The Airflow connection. Only its id travels, never the token.
+        outputs: Arguments that are the output of an upstream task: its id and the XCom's key.
+        poll_interval: Seconds between two looks.
+        timeout: Seconds until the wait gives up, counted from the task's start.
+        airflow_timeout: Seconds from the task's start to the ``timeout_after`` that Airflow sets.
+        end: How the task ends in the triggerer; ``None`` resumes it on a worker.
+    """
+
+    timeout_after: datetime | None = None
+
+    def __init__(
+        self,
+        call_id: str | Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        telzino_conn_id: str = DEFAULT_CONN_ID,
+        outputs: Mapping[str, Sequence[str]] | None = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        timeout: float = DEFAULT_TIMEOUT,
+        airflow_timeout: float = DEFAULT_TIMEOUT,
+        end: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's isn't typed
+        self.call_id = call_id
+        self.agent_id = agent_id
+        self.telzino_conn_id = telzino_conn_id
+        self.outputs = outputs or {}
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.airflow_timeout = airflow_timeout
+        self.end = end
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what another process needs to run this trigger."""
+        names = (
+            "call_id",
+            "agent_id",
+            "telzino_conn_id",
+            "outputs",
+            "poll_interval",
+            "timeout",
+            "airflow_timeout",
+            "end",
+        )
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
+        deadline = self._deadline()
+        try:
+            call_id, agent_id, conn_id = await self._arguments()
+        except AirflowException as error:
+            self.log.warning("The wait can't begin: %s", error)
+            yield TriggerEvent(
+                CallEvent(
+                    outcome="refused",
+                    call_id=None,
+                    status=None,
+                    status_since=time.time(),
+                    error=type(error).__name__,
+                    deadline=deadline,
+                )
+            )
+            return
+        wait = TelzinoCallTrigger(
+            call_id, deadline, agent_id, conn_id, poll_interval=self.poll_interval, end=self._end()
+        )
+        wait.task_instance = self.task_instance
+        async for event in wait.run():
+            yield event
+
+    def _deadline(self) -> float:
+        """Count from the task's start, which Airflow tells only so: a restart doesn't prolong the wait."""
+        if self.timeout_after is None:
+            return time.time() + self.timeout
+        over = self.timeout_after
+        over = over if over.tzinfo else over.replace(tzinfo=timezone.utc)
+        return over.timestamp() - self.airflow_timeout + self.timeout
+
+    def _end(self) -> Mapping[str, Any] | None:
+        """Leave the end to a worker if a mapped task reads the output; at DAG parse that isn't known yet."""
+        return None if self.task is not None and is_mapped_over(self.task) else self.end
+
+    async def _arguments(self) -> tuple[str, str | None, str]:
+        given = {name: getattr(self, name) for name in ("call_id", "agent_id", "telzino_conn_id")}
+        for name, (task_id, key) in self.outputs.items():
+            given[name] = await asyncio.to_thread(self._output, name, task_id, key)
+        agent_id = agent_of(given["call_id"], given["agent_id"])
+        return (
+            checked_call_id(given["call_id"]),
+            checked_agent_id(agent_id) if agent_id else None,
+            str(given["telzino_conn_id"]),
+        )
+
+    def _output(self, name: str, task_id: str, key: str) -> Any:
+        from airflow.providers.common.compat.sdk import XCom
+
+        value = XCom.get_one(key=key, **xcom_place(self.task_instance, task_id))
+        if value is None:
+            raise TelzinoConfigurationError(
+                f"`{name}` is the output of task {task_id}, but that has pushed no XCom {key}."
+            )
+        return value
