@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 
 ABLE = pytest.mark.skipif(not airflow_can(), reason="this Airflow can't do it")
 UNABLE = pytest.mark.skipif(airflow_can(), reason="this Airflow can do it")
-BOTH = {"end_from_trigger": True, "start_from_trigger": True}
+BOTH: dict[str, Any] = {"end_from_trigger": True, "start_from_trigger": True}
 PLACE = {"dag_id": "calls", "task_id": "wait", "run_id": "run 1", "map_index": -1}
 END = {
     "fail_on": ["failed"],
