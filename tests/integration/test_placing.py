@@ -250,9 +250,11 @@ def test_without_reattach_a_cleared_task_calls_again(start: Callable[..., OneRun
     assert run.calls == [first, run.record]
 
 
-def test_a_timeout_is_retried_and_waits_on(start: Callable[..., OneRun]) -> None:
+def test_a_timeout_is_retried_and_waits_on(sandbox: Sandbox, start: Callable[..., OneRun]) -> None:
     """The wait is shorter than the call: retries go on, with the same call, until it has ended."""
-    run = start("wait_on")
+    run = start("wait_on", MAGIC_NUMBERS["long_call"])
+    run.wait(lambda: run.task["try_number"] > 1, "a second try")
+    sandbox.finish(run.calls[0]["id"])
 
     state = run.finish()
 
