@@ -25,9 +25,18 @@ from devtools.servers import PostgresServer
 HOME = ROOT / ".work" / "bench" / "whole_tasks"
 DAGS_FOLDER = ROOT / "benchmarks" / "dags"
 
-OURS, DEFERRABLE, RESCHEDULE = "ours", "HttpSensor_deferrable", "HttpSensor_reschedule"
-CONTENDERS = (OURS, DEFERRABLE, RESCHEDULE)
+OURS, OURS_END, OURS_BOTH = "ours", "ours_end", "ours_both"
+DEFERRABLE, RESCHEDULE = "HttpSensor_deferrable", "HttpSensor_reschedule"
+CONTENDERS = (OURS_BOTH, OURS_END, OURS, DEFERRABLE, RESCHEDULE)
 """The ids of the DAGs in ``dags/waits.py``, the slowest last."""
+
+TARGETS = (
+    (OURS, DEFERRABLE, 0.5),
+    (OURS, RESCHEDULE, 0.25),
+    (OURS_END, DEFERRABLE, 0.35),
+    (OURS_BOTH, DEFERRABLE, 1 / 6),
+)
+"""Who, beside whom, and the share of CPU that it may take."""
 
 INTERVAL = 10.0
 """Seconds between two looks."""
@@ -143,8 +152,13 @@ def _run(airflow: AirflowInstance, name: str, calls: WorldHandle, idle: float) -
 def _tables(costs: dict[str, Cost], waits: int, idle: float) -> Iterator[str]:
     ours = costs[OURS]
     yield target_table(
-        at_most(f"CPU of all processes a wait, beside {name}", limit, ours.cpu / costs[name].cpu, " ×")
-        for name, limit in ((DEFERRABLE, 0.5), (RESCHEDULE, 0.25))
+        at_most(
+            f"{contender}: CPU of all processes a wait, beside {name}",
+            limit,
+            costs[contender].cpu / costs[name].cpu,
+            " ×",
+        )
+        for contender, name, limit in TARGETS
     )
     yield table(
         ["contender", "CPU s a wait", "beside ours", "requests a wait", "DAG run, s"],

@@ -70,7 +70,8 @@ def world(url: str, **what: Any) -> Iterator[WorldHandle]:
     try:
         yield WorldHandle(url, name, calls)
     finally:
-        _post(url, name, "drop")
+        with contextlib.suppress(OSError):  # The server may have ended, as everything has after Ctrl-C.
+            _post(url, name, "drop")
 
 
 def _post(url: str, name: str, what: str, **body: Any) -> Any:

@@ -22,10 +22,16 @@ for dag_id, calls in BENCH["calls"].items():
     endpoints = [f"ended/{agent_id}/{call_id}" for agent_id, call_id, _ in calls]
     with DAG(dag_id, schedule=None, max_active_tasks=len(calls)):
         contender = dag_id.removeprefix("warm_up_")
+        ours: dict[str, Any] = SHARED | {"telzino_conn_id": "bench_telzino"}
+        given = [{"agent_id": agent_id, "call_id": call_id} for agent_id, call_id, _ in calls]
         if contender == "ours":
-            TelzinoCallSensor.partial(telzino_conn_id="bench_telzino", **SHARED).expand_kwargs(
-                [{"agent_id": agent_id, "call_id": call_id} for agent_id, call_id, _ in calls]
-            )
+            TelzinoCallSensor.partial(**ours).expand_kwargs(given)
+        elif contender == "ours_end":
+            TelzinoCallSensor.partial(end_from_trigger=True, **ours).expand_kwargs(given)
+        elif contender == "ours_both":  # Mapped tasks can't begin in the triggerer.
+            for index, call in enumerate(given):
+                arguments = ours | call | {"task_id": f"wait_{index}"}
+                TelzinoCallSensor(end_from_trigger=True, start_from_trigger=True, **arguments)
         elif contender == "HttpSensor_deferrable":
             # It defers only without a check of the answer: it waits while that is a 404.
             HttpSensor.partial(http_conn_id="bench_http", deferrable=True, **SHARED).expand(
