@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 from tests.waits import Run, TaskInstance
@@ -25,6 +28,17 @@ class PlacingTaskInstance(TaskInstance):
     try_number: int = 1
     max_tries: int = 0
     task: Any = None
+
+
+def has_task_state() -> bool:
+    """Whether this Airflow keeps the state of tasks: from 3.3."""
+    try:
+        return hasattr(importlib.import_module("airflow.sdk"), "NEVER_EXPIRE")
+    except ModuleNotFoundError:
+        return False
+
+
+NEEDS_TASK_STATE = pytest.mark.skipif(not has_task_state(), reason="this Airflow keeps no state of tasks")
 
 
 class TaskState:

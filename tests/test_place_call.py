@@ -24,7 +24,7 @@ from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, ConnectionSetter
-from tests.placing_runs import IDENTITY, PlacingRun, TaskRuns, TaskState
+from tests.placing_runs import IDENTITY, NEEDS_TASK_STATE, PlacingRun, TaskRuns, TaskState
 from tests.waits import Run
 
 NUMBER = MAGIC_NUMBERS["completed"]
@@ -245,7 +245,7 @@ AFTER = [
     {"raw_body": b"{}", "after_commit": True},
     {"delay": 5},
 ]
-STATES = pytest.mark.parametrize("state", [None, "kept"])
+STATES = pytest.mark.parametrize("state", [None, pytest.param("kept", marks=NEEDS_TASK_STATE)])
 
 
 class TestLostAnswer:
@@ -509,6 +509,7 @@ class TestListWithoutMetadata:
         assert len(sandbox.calls) == 3
 
 
+@NEEDS_TASK_STATE
 class TestKeptCall:
     """Airflow 3.3 keeps the call's id between tries."""
 

@@ -26,7 +26,7 @@ from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.process_mark import MARK
 from devtools.processes import ProcessFamily
 from tests.crashing_tasks import Outcome, Plan, Task
-from tests.placing_runs import IDENTITY
+from tests.placing_runs import IDENTITY, has_task_state
 
 SEED = 6
 RUNS = 500
@@ -96,7 +96,7 @@ def plan_tasks(sandboxes: list[Sandbox], randomness: random.Random) -> list[Task
                 arguments=arguments,
                 retries=5 if redials else 8,
                 deaths=2 if redials else 4,
-                has_state=number % 2 == 0,
+                has_state=has_task_state() and number % 2 == 0,
             )
         )
     return tasks
