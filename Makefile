@@ -23,7 +23,7 @@ test: $(READY) ## Run the tests, with coverage of the package
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not integration" --cov --cov-report=term $(PYTEST_ARGS)
 
 integration: $(READY) ## Run what needs minutes: crashes, PostgreSQL, Celery (see make system-packages)
-	@$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m integration $(PYTEST_ARGS)
 
 test-matrix: $(READY) ## Run the unit tests on every line of Airflow, with Python 3.10 to 3.13
 	@$(BIN)/python -m nox $(ARGS)

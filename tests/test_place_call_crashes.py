@@ -25,6 +25,7 @@ import pytest
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.process_mark import MARK
 from devtools.processes import ProcessFamily
+from tests.conftest import Tell
 from tests.crashing_tasks import Outcome, Plan, Task
 from tests.placing_runs import IDENTITY, has_task_state
 
@@ -145,7 +146,7 @@ def outcomes(
 
 
 def test_each_task_places_exactly_one_call(
-    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], capsys: pytest.CaptureFixture[str]
+    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
 ) -> None:
     """Or none, with a failed task that says why."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("call-")}
@@ -157,21 +158,19 @@ def test_each_task_places_exactly_one_call(
         if not (len(calls) == 1 and outcome.error is None)
         and not (not calls and "doesn't dial" in str(outcome.error))
     }
-    with capsys.disabled():
-        tell(outcomes, "call-", counts)
+    tell(counted(outcomes, "call-", counts))
     assert wrong == {}
     assert len(chosen) == RUNS
     assert counts[1] >= RUNS * 0.95  # nearly all get through in the end
 
 
 def test_each_redial_follows_the_end_of_the_call_before(
-    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], capsys: pytest.CaptureFixture[str]
+    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
 ) -> None:
     """Nobody is called while a call of the task still goes on, and no more often than the task is tried."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("redial-")}
 
-    with capsys.disabled():
-        tell(outcomes, "redial-", Counter(len(calls) for _, calls in chosen.values()))
+    tell(counted(outcomes, "redial-", Counter(len(calls) for _, calls in chosen.values())))
     for outcome, calls in chosen.values():
         assert 1 <= len(calls) <= outcome.tries
         for earlier, later in itertools.pairwise(calls):
@@ -193,13 +192,13 @@ def test_the_tasks_had_a_hard_time(
     assert "defect" not in errors
 
 
-def tell(
+def counted(
     outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], prefix: str, counts: Counter[int]
-) -> None:
-    """Print the counts."""
+) -> str:
+    """Say how many calls the tasks have placed."""
     chosen = [outcome for name, (outcome, _) in outcomes.items() if name.startswith(prefix)]
     calls = ", ".join(f"{number}: {tasks} tasks" for number, tasks in sorted(counts.items()))
-    print(
-        f"\n{len(chosen)} tasks ({prefix}*), {sum(each.tries for each in chosen)} tries, "
+    return (
+        f"{len(chosen)} tasks ({prefix}*), {sum(each.tries for each in chosen)} tries, "
         f"{sum(each.deaths for each in chosen)} of them killed; calls placed per task: {calls}"
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 import warnings
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from packaging.version import Version
 
 import airflow_provider_telzino
 from airflow_provider_telzino import __version__
@@ -80,6 +82,11 @@ def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
     )
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("flask_appbuilder") is None
+    and Version(version("apache-airflow")) < Version("3.2"),
+    reason="this Airflow makes the form with Flask-AppBuilder, which isn't installed",
+)
 def test_airflow_loads_the_connection_type_without_warnings() -> None:
     """Airflow's provider manager accepts the form and says nothing about it."""
     code = """
@@ -139,7 +146,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def test_imports_cost_little_beside_airflows_own() -> None:
-    """Sensors and operators add few modules that aren't ours, and so little time, to a DAG parse."""
+    """Sensors and operators add no modules but ours and tenacity, and so little time, to a DAG parse."""
     code = f"""
 import json, sys
 {AIRFLOW}
@@ -147,7 +154,8 @@ before = set(sys.modules)
 import airflow_provider_telzino.sensors.call, airflow_provider_telzino.operators.call
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
-    assert [name for name in in_a_new_process(code) if not name.startswith("airflow")] == []
+    added = {name.partition(".")[0] for name in in_a_new_process(code)}
+    assert added <= {"airflow", "airflow_provider_telzino", "tenacity"}
 
 
 def test_public_names_are_where_the_interface_says() -> None:

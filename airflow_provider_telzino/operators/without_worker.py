@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow.providers.common.compat.sdk import XComArg
-from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 
@@ -27,6 +26,8 @@ NEEDS = "needs Airflow 3.3"
 
 def airflow_can() -> bool:
     """Whether a trigger of this Airflow can do what a worker does: render templates, read and write XComs."""
+    from airflow.triggers.base import BaseTrigger  # not at DAG parse, unless a task asks
+
     return hasattr(BaseTrigger, "render_template_fields")  # All of that came with the same release.
 
 

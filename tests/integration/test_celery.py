@@ -17,6 +17,7 @@ from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, DEFAULT_A
 from devtools.airflow_instance import AirflowInstance
 from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer, RedisServer
+from tests.conftest import Tell
 from tests.integration.stage import CONN_ID, DAGS_FOLDER
 from tests.programs import needs
 
@@ -85,7 +86,7 @@ def runs_of(airflow: AirflowInstance, worker: str) -> int:
     return len(set(re.findall(r"execute_workload\[([0-9a-f-]{36})\]", airflow.log_of(worker).read_text())))
 
 
-def test_200_mapped_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_200_mapped_waits(tmp_path: Path, tell: Tell) -> None:
     """200 waits are held at once, by both triggerers, and each ends with its record: once, and right."""
     with Sandbox() as sandbox, grown_airflow(tmp_path / "airflow", sandbox) as (airflow, engine):
         # None ends before all wait: a call that is over at the first look needs no triggerer.
@@ -111,9 +112,10 @@ def test_200_mapped_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         statuses = airflow.api.xcom(DAG_ID, run_id, "statuses")
         truth = [sandbox.call(call_id) for call_id in calls]
         runs = {worker: runs_of(airflow, worker) for worker in WORKERS}
-        with capsys.disabled():
-            print(f"\n{WAITS} waits: all held after {all_held - started:.0f} s, by triggerer: {held};")
-            print(f"all ended {ended - all_held:.0f} s later; task runs by worker: {runs}")
+        tell(
+            f"{WAITS} waits: all held after {all_held - started:.0f} s, by triggerer: {held}; "
+            f"all ended {ended - all_held:.0f} s later; task runs by worker: {runs}"
+        )
         assert [wait["state"] for wait in waits] == [STATES[record["status"]] for record in truth]
         assert {wait["try_number"] for wait in waits} == {1}
         assert records == truth

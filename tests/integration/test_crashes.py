@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import Tell
 from tests.integration.crashes.site import CrashSite, crash_site
 from tests.integration.crashes.verdict import verdict
 from tests.programs import needs
-
-Tell = Callable[[str], None]
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashes"), needs("postgres", "initdb")]
 
@@ -41,14 +40,9 @@ def site(started_site: CrashSite) -> CrashSite:
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Print at once, past pytest's capture."""
-
-    def tell_now(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n{line} (seed {SEED})", flush=True)
-
-    return tell_now
+def tell(tell: Tell) -> Tell:
+    """Tell what was counted, and by which seed it can be repeated."""
+    return lambda line: tell(f"{line} (seed {SEED})")
 
 
 def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) -> None:

@@ -22,6 +22,7 @@ from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, DEFAULT_A
 from devtools.airflow_instance import AirflowInstance
 from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer
+from tests.conftest import Tell
 from tests.integration.dags.without_workers.without_workers import KILLED_WAITS
 from tests.integration.stage import DAGS_FOLDER
 from tests.programs import needs
@@ -176,7 +177,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield site
 
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("without workers")]
 
 
 def test_worker_runs(site: Site) -> None:
@@ -299,7 +300,7 @@ def test_no_personal_data(site: Site) -> None:
         assert private not in written
 
 
-def test_the_triggerer_is_killed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_triggerer_is_killed(site: Site, tell: Tell) -> None:
     """At random moments, also between push and end: every wait still ends with its record, and no worker."""
     moments = random.Random(5)
     calls = [str(site.sandbox.add_call("in_progress")["id"]) for _ in range(2 * KILLED_WAITS)]
@@ -331,8 +332,7 @@ def test_the_triggerer_is_killed(site: Site, capsys: pytest.CaptureFixture[str])
         place = "killed_waits", run_id, task["task_id"]
         assert site.xcom(*place, map_index=task["map_index"]) == site.sandbox.call(call_id)
         right += task["state"] == "success"
-    with capsys.disabled():
-        print(f"\n{KILLS} kills of the triggerer: {right} of {len(waits)} waits right")
+    tell(f"{KILLS} kills of the triggerer: {right} of {len(waits)} waits without workers right")
     assert right == len(waits) == 2 * KILLED_WAITS
     assert sum(count for task, count in runs.items() if task.startswith("wait_")) == 0
     assert sum(count for task, count in runs.items() if task.startswith("mapped")) == KILLED_WAITS
