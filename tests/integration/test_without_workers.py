@@ -23,7 +23,6 @@ from devtools.airflow_instance import AirflowInstance
 from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer
 from tests.conftest import Tell
-from tests.integration.dags.without_workers.without_workers import KILLED_WAITS
 from tests.integration.stage import DAGS_FOLDER
 from tests.programs import needs
 
@@ -32,6 +31,7 @@ TIMEOUT = 300.0  # seconds for each step
 PREFIX = "file-xcom:"  # what `FileXCom` lets Airflow keep
 TO_NUMBER = "+15005550142"
 KILLS = 8
+KILLED_WAITS = 12  # as in the DAG, and as many mapped ones
 QUICK_RECOVERY = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6"}
 TELL = {"completed": "in_progress", "no_answer": "dialing", "busy": "dialing", "failed": "dialing"}
 """The calls that end while the tasks wait, and their status until then."""
