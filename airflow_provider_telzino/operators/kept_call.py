@@ -45,17 +45,16 @@ class KeptCall:
             return None
         try:
             kept = self._store.get(STATE_KEY)
-            if kept is None:
-                return None
-            if not isinstance(kept, Mapping):
-                raise UnreadableError(f"it is of type {type(kept).__name__}")
+        except Exception as error:  # what it raises when Airflow's API is away isn't documented
+            raise UnreadableError(type(error).__name__) from error
+        if kept is None:
+            return None
+        if not isinstance(kept, Mapping):
+            raise UnreadableError(f"it is of type {type(kept).__name__}")
+        try:
             return checked_call_id(kept), checked_agent_id(kept.get("agent_id"))
         except TelzinoConfigurationError as error:
             raise UnreadableError(str(error)) from error
-        except UnreadableError:
-            raise
-        except Exception as error:  # what it raises when Airflow's API is away isn't documented
-            raise UnreadableError(type(error).__name__) from error
 
     def keep(self, call_id: str, agent_id: str) -> None:
         """Keep a call for the task's next tries, however late they come."""
