@@ -94,7 +94,7 @@ async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Rec
             problem = error
         if wait.time_left() <= 0:
             raise problem
-        await asyncio.sleep(retry.BACKOFF_BASE)
+        await _back_off(tries, wait.time_left())
     raise AssertionError("unreachable: count() has no end")
 
 
@@ -311,9 +311,7 @@ class AgentPoller:
         problem: TelzinoError | None = None
         for tries in range(retry.NOT_FOUND_TRIES):
             if tries:
-                await asyncio.sleep(
-                    retry.backoff(tries, floor=retry.BACKOFF_BASE, time_left=retry.BACKOFF_CAP)
-                )
+                await _back_off(tries)
             if self.calls.get(call.call_id) is not call or self._loop.time() >= self._give_up_at:
                 return False
             try:
@@ -343,6 +341,11 @@ class AgentPoller:
                 "Agent %s: %s waiting calls are looked at by %s list pages and %s single requests.",
                 *(self.agent_id or "of the connection", len(self.calls), pages, singles),
             )
+
+
+async def _back_off(failures: int, time_left: float = retry.BACKOFF_CAP) -> None:
+    """Pause before the same call is asked for again, when the API answers but not as it should."""
+    await asyncio.sleep(retry.backoff(failures, floor=retry.BACKOFF_BASE, time_left=time_left))
 
 
 async def _each(work: Callable[[T], Awaitable[object]], items: Sequence[T]) -> None:
