@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, TypedDict
 
 from airflow.providers.common.compat.sdk import AirflowException
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
+from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.triggers.channel import Channel
 from airflow_provider_telzino.triggers.poller import fetch_ended, wait_until_ended
 from airflow_provider_telzino.triggers.task_end import TaskEnd
@@ -34,7 +35,7 @@ class CallEvent(TypedDict):
     """When the wait gives up, in seconds since the epoch."""
 
 
-class TelzinoCallTrigger(BaseTrigger):
+class TelzinoCallTrigger(TelzinoTrigger):
     """Wait until a call has ended. It only reads, so it may safely run twice at the same time.
 
     Args:
@@ -68,20 +69,6 @@ class TelzinoCallTrigger(BaseTrigger):
         self.status = status
         self.status_since = status_since
         self.end = end
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what another process needs to run this trigger: ids, statuses and times."""
-        names = (
-            "call_id",
-            "deadline",
-            "agent_id",
-            "telzino_conn_id",
-            "poll_interval",
-            "status",
-            "status_since",
-            "end",
-        )
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""

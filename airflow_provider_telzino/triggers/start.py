@@ -9,18 +9,19 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_telzino.checks import agent_of, checked_agent_id, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
 from airflow_provider_telzino.operators.without_worker import is_mapped_over
+from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.triggers.call import CallEvent, TelzinoCallTrigger
 from airflow_provider_telzino.triggers.task_end import xcom_place
 from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 
 
-class TelzinoCallStartTrigger(BaseTrigger):
+class TelzinoCallStartTrigger(TelzinoTrigger):
     """Do what a worker does at a task's start, and wait until the call has ended.
 
     Airflow renders the templates in ``call_id``, ``agent_id`` and ``telzino_conn_id`` before it runs. It only
@@ -59,20 +60,6 @@ class TelzinoCallStartTrigger(BaseTrigger):
         self.timeout = timeout
         self.airflow_timeout = airflow_timeout
         self.end = end
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what another process needs to run this trigger."""
-        names = (
-            "call_id",
-            "agent_id",
-            "telzino_conn_id",
-            "outputs",
-            "poll_interval",
-            "timeout",
-            "airflow_timeout",
-            "end",
-        )
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
