@@ -106,6 +106,15 @@ class TestAtParse:
             "end": END | {"skip_on": []},
         }
 
+    @ABLE
+    def test_of_a_record_only_the_ids_are_kept(self, dag: DAG) -> None:
+        """Airflow stores what a trigger is given, and a record has personal data."""
+        record = {"id": CALL_ID, "agent_id": AGENT_ID, "to_number": "+15005550100"}
+        task = TelzinoCallSensor(task_id="wait", call_id=record, **BOTH)
+        start: Any = task.start_trigger_args
+
+        assert start.trigger_kwargs["call_id"] == {"id": CALL_ID, "agent_id": AGENT_ID}
+
     @pytest.mark.parametrize(
         "task",
         [
@@ -267,6 +276,15 @@ class TestTheEnd:
         assert event.payload["outcome"] == "ended"
         assert "can't end in the triggerer (RuntimeError)" in task_log.text
         assert record["summary_text"] not in task_log.text
+
+    def test_an_end_that_another_version_wrote(self, sandbox: Sandbox, supervisor: Supervisor) -> None:
+        """A trigger outlives an upgrade: what it can't read it leaves to a worker."""
+        call = sandbox.add_call("completed")
+
+        event = fire(TelzinoCallTrigger(call["id"], time.time() + 30, AGENT_ID, end={"unknown": True}))
+
+        assert event.payload["outcome"] == "ended"
+        assert supervisor.xcoms == {}
 
     def test_under_dag_test(self, sandbox: Sandbox, supervisor: Supervisor) -> None:
         """``dag.test()`` doesn't know Airflow's event that ends a task, nor tells the trigger its task."""

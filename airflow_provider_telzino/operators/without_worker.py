@@ -52,7 +52,7 @@ def start_arguments(task: CallWaiter, longest: timedelta, end: Mapping[str, Any]
             outputs[name] = [value.roots[0].task_id, key]
             literals[name] = None
         elif _is_readable(value):
-            literals[name] = str(value) if isinstance(value, UUID) else value
+            literals[name] = _kept(value)
         else:
             raise TelzinoConfigurationError(
                 f"`{name}` of task {task.task_id} takes an XCom by a template, or from a changed or nested "
@@ -89,6 +89,13 @@ def warn_of_what_is_left_out(task: CallWaiter) -> None:
             "ends in the triggerer. Leave out `end_from_trigger` if they matter.",
             stacklevel=2,
         )
+
+
+def _kept(value: Any) -> Any:
+    """Return what the trigger needs of a literal: of a record only the ids, since Airflow stores it all."""
+    if isinstance(value, Mapping):
+        return {name: _kept(value[name]) for name in ("id", "agent_id") if name in value}
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _is_readable(value: Any) -> bool:

@@ -115,16 +115,15 @@ class TelzinoCallTrigger(TelzinoTrigger):
         # `dag.test()` doesn't tell a trigger whose it is.
         if self.end is None or self.task_instance is None:
             return False
-        end = TaskEnd.from_json(self.end)
-        if not end.policy.is_success(wait.status):
-            return False
         try:
+            end = TaskEnd.from_json(self.end)
+            if not end.policy.is_success(wait.status):
+                return False
             record = await fetch_ended(wait, channel, self.agent_id)
             await end.push(record, self.task_instance, self.log)
-        except (
-            Exception
-        ) as error:  # Whatever it is: nothing is lost, since a worker starts anew from the event.
-            # Only its class: an XCom backend's error may hold the value.
+        # An XCom backend may raise anything; and nothing is lost, since a worker starts anew from the event.
+        except Exception as error:
+            # Only its class: its words may hold the value.
             self.log.warning("The task can't end in the triggerer (%s): it goes on.", type(error).__name__)
             return False
         return True
