@@ -28,7 +28,7 @@ DAGS_FOLDER = ROOT / "benchmarks" / "dags"
 OURS, OURS_END, OURS_BOTH = "ours", "ours_end", "ours_both"
 DEFERRABLE, RESCHEDULE = "HttpSensor_deferrable", "HttpSensor_reschedule"
 CONTENDERS = (OURS_BOTH, OURS_END, OURS, DEFERRABLE, RESCHEDULE)
-"""The ids of the DAGs in ``dags/waits.py``, the slowest last."""
+"""The ids of their DAGs, the slowest last."""
 
 TARGETS = (
     (OURS, DEFERRABLE, 0.5),
@@ -98,7 +98,7 @@ def _airflow(url: str, worlds: dict[str, WorldHandle]) -> Iterator[AirflowInstan
                 HOME,
                 dags_folder=DAGS_FOLDER,
                 sql_alchemy_conn=postgres.url,
-                extra_env={"BENCH_CALLS": str(calls_file)},
+                extra_env={"BENCH_CALLS": str(calls_file), "PYTHONPATH": str(ROOT)},
             ) as airflow,
         ):
             calls = {name: there.calls for name, there in worlds.items()}

@@ -1,0 +1,31 @@
+"""The calls that each contender's DAG waits for; ``BENCH_CALLS`` names the JSON file that has them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+BENCH = json.loads(Path(os.environ["BENCH_CALLS"]).read_text())
+SHARED: dict[str, Any] = {"poke_interval": BENCH["interval"], "timeout": 1800}
+OURS: dict[str, Any] = SHARED | {"telzino_conn_id": "bench_telzino"}
+
+
+def dags_of(contender: str) -> Iterator[list[dict[str, Any]]]:
+    """Open a contender's DAGs one by one, each with the calls that it is to wait for.
+
+    Each contender has a DAG file of its own: a worker run reads one file, and imports what that imports.
+    """
+    for dag_id, calls in BENCH["calls"].items():
+        if dag_id.removeprefix("warm_up_") == contender:
+            with DAG(dag_id, schedule=None, max_active_tasks=len(calls)):
+                yield [{"agent_id": agent_id, "call_id": call_id} for agent_id, call_id, _ in calls]
+
+
+def endpoints(calls: list[dict[str, Any]]) -> list[str]:
+    """Return the server's pages that aren't found until the calls have ended."""
+    return [f"ended/{call['agent_id']}/{call['call_id']}" for call in calls]
