@@ -19,6 +19,7 @@ DEFAULT_POLL_INTERVAL = 10.0  # seconds between two looks
 DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
 MIN_POLL_INTERVAL = 0.1  # seconds; a smaller interval would only load the API
 MAX_DURATION = 366 * 86_400.0  # seconds
+DEFERRAL_MARGIN = 60.0  # seconds that Airflow gives a trigger beyond the trigger's own deadline and interval
 JITTER = 0.05  # the share of the interval by which a pause may be shorter or longer
 
 _uniform = random.SystemRandom().uniform
@@ -130,6 +131,11 @@ class OutcomePolicy:
         if missing := sorted(set(self.record_fields).difference(record)):
             log.warning("The record has no field %s: it is not pushed.", ", ".join(missing))
         return {name: record[name] for name in self.record_fields if name in record}
+
+
+def longest_deferral(time_left: float, poll_interval: float) -> timedelta:
+    """Say how long Airflow is to let a trigger run: beyond its deadline, of which it tells better."""
+    return timedelta(seconds=time_left + poll_interval + DEFERRAL_MARGIN)
 
 
 def seconds(argument: str, value: float | timedelta) -> float:

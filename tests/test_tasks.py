@@ -287,11 +287,17 @@ class TestTime:
         assert record["status"] == "completed"
 
     @pytest.mark.parametrize("make", [sensor, operator])
-    def test_a_trigger_that_never_fired(self, sandbox: Sandbox, live: dict[str, Any], make: MakeTask) -> None:
-        """With the triggerer down until Airflow's timeout, the worker still finds the outcome."""
+    @pytest.mark.parametrize("reason", ["Trigger timeout", "Trigger/execution timeout"])
+    def test_a_trigger_that_never_fired(
+        self, sandbox: Sandbox, live: dict[str, Any], make: MakeTask, reason: str
+    ) -> None:
+        """With the triggerer down until Airflow's timeout, the worker still finds the outcome.
+
+        Airflow gives its reason in other words than Airflow 2.11.
+        """
         run = Run(make(call_id=live["id"]))
         run.step("execute")
-        timed_out = {"error": "Trigger timeout"}
+        timed_out = {"error": reason}
 
         with pytest.raises(exceptions.TelzinoTimeoutError, match="dialing"):
             run.step("__fail__", **timed_out)
@@ -299,6 +305,21 @@ class TestTime:
         record = run.step("__fail__", **timed_out)
 
         assert record["status"] == "completed"
+
+    @pytest.mark.parametrize("make", [sensor, operator])
+    def test_the_wait_stays_with_its_agent(
+        self, sandbox: Sandbox, live: dict[str, Any], make: MakeTask, connect: ConnectionSetter
+    ) -> None:
+        """Someone gives the connection another default agent meanwhile: it is no agent of this call."""
+        run = Run(make(call_id=live["id"], agent_id=None))
+        deferral = run.step("execute")
+        record = sandbox.finish(live["id"], status="completed")
+        connect(sandbox, extra={"agent_id": "00000000-0000-4000-8000-000000000001"})
+
+        event = run.fire(deferral)
+
+        assert event["agent_id"] == AGENT_ID
+        assert run.step("execute_complete", event=event) == record
 
     def test_a_trigger_that_broke(self, sandbox: Sandbox, live: dict[str, Any]) -> None:
         """A trigger that failed for a reason of its own fails the task, unless the call has ended."""
@@ -483,7 +504,8 @@ class TestEvents:
         run.to_the_end()
         event = run.fire(deferral)
 
-        assert set(event) == {"outcome", "call_id", "status", "status_since", "error", "deadline"}
+        ids = {"call_id", "agent_id"}
+        assert set(event) == ids | {"outcome", "status", "status_since", "error", "deadline"}
         stored = json.dumps([event, deferral.trigger.serialize(), deferral.kwargs]) + task_log.text
         for private in (*SECRETS, record["summary_text"]):
             assert private not in stored

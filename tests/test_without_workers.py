@@ -11,32 +11,34 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
-from airflow.providers.common.compat.sdk import DAG, Asset
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Asset
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoTimeoutError
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
-from airflow_provider_telzino.operators.waiting import DEFERRAL_MARGIN
 from airflow_provider_telzino.operators.without_worker import airflow_can
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger
+from airflow_provider_telzino.waiting import DEFERRAL_MARGIN, Wait
 from tests.conftest import AGENT_ID, CALL_ID
-from tests.waits import Run, first_event, rebuilt
+from tests.waits import Run, TaskInstance, first_event, rebuilt
 
 pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 
 ABLE = pytest.mark.skipif(not airflow_can(), reason="this Airflow can't do it")
 UNABLE = pytest.mark.skipif(airflow_can(), reason="this Airflow can do it")
 BOTH: dict[str, Any] = {"end_from_trigger": True, "start_from_trigger": True}
-PLACE = {"dag_id": "calls", "task_id": "wait", "run_id": "run 1", "map_index": -1}
+TASK = {"dag_id": "calls", "task_id": "wait", "run_id": "run 1", "map_index": -1, "try_number": 1}
 END = {
     "fail_on": ["failed"],
     "skip_on": ["busy"],
     "record_fields": None,
     "do_xcom_push": True,
     "multiple_outputs": False,
+    "is_dag_result": False,
 }
 
 
@@ -75,6 +77,19 @@ class TestAtParse:
 
         TelzinoCallSensor(task_id="ordinary", call_id=call_id, end_from_trigger=True)
 
+    @pytest.mark.parametrize("call_id", [["{{ ti.xcom_pull('place') }}"], 5, {"id": [CALL_ID]}])
+    def test_what_is_no_text_is_refused(self, dag: DAG, call_id: Any) -> None:
+        """What a list holds would get by: a template that a trigger can't read, or personal data."""
+        with pytest.raises(TelzinoConfigurationError, match=r"`call_id` of task wait is of type .*template"):
+            TelzinoCallSensor(task_id="wait", call_id=call_id, start_from_trigger=True)
+
+    def test_the_output_of_a_mapped_task_is_refused(self, dag: DAG) -> None:
+        """It is a list of them."""
+        mapped: Any = TelzinoGetCallOperator.partial(task_id="get").expand(call_id=[CALL_ID])
+
+        with pytest.raises(TelzinoConfigurationError, match="mapped output"):
+            TelzinoCallSensor(task_id="wait", call_id=mapped.output, start_from_trigger=True)
+
     @ABLE
     def test_what_airflow_gets(self, dag: DAG) -> None:
         """Literals and templates as they are, outputs by task and key, and the time that the task has."""
@@ -107,9 +122,25 @@ class TestAtParse:
         }
 
     @ABLE
+    def test_what_is_changed_after_a_task_is_made_counts(self, dag: DAG) -> None:
+        """A cluster policy, the return of a DAG function, and tasks that are mapped over come later."""
+        task = TelzinoCallSensor(task_id="wait", call_id=CALL_ID, timeout=600, **BOTH)
+        task.execution_timeout = timedelta(seconds=60)
+        task.returns_dag_result = True
+        start: Any = task.start_trigger_args
+
+        assert start.trigger_kwargs["airflow_timeout"] == 60
+        assert start.trigger_kwargs["end"]["is_dag_result"]
+
+        TelzinoGetCallOperator.partial(task_id="each").expand(call_id=task.output)
+        start = task.start_trigger_args
+
+        assert start.trigger_kwargs["end"] is None
+
+    @ABLE
     def test_of_a_record_only_the_ids_are_kept(self, dag: DAG) -> None:
         """Airflow stores what a trigger is given, and a record has personal data."""
-        record = {"id": CALL_ID, "agent_id": AGENT_ID, "to_number": "+15005550100"}
+        record = {"id": CALL_ID, "agent_id": AGENT_ID, "to_number": "+15005550100", "at": datetime.max}
         task = TelzinoCallSensor(task_id="wait", call_id=record, **BOTH)
         start: Any = task.start_trigger_args
 
@@ -121,9 +152,10 @@ class TestAtParse:
             lambda: TelzinoCallSensor(task_id="wait", call_id=CALL_ID, deferrable=False, **BOTH),
             lambda: TelzinoGetCallOperator(task_id="get", call_id=CALL_ID, wait_for_completion=False, **BOTH),
             lambda: TelzinoCallSensor(task_id="wait", call_id=CALL_ID),
+            lambda: TelzinoPlaceCallOperator(task_id="place", to_number="+15005550100", **BOTH),
         ],
     )
-    def test_what_does_not_defer_starts_on_a_worker(self, dag: DAG, task: Any) -> None:
+    def test_what_cannot_start_otherwise_starts_on_a_worker(self, dag: DAG, task: Any) -> None:
         """The flags, perhaps from ``default_args``, change nothing for it."""
         made = task()
 
@@ -155,6 +187,21 @@ class TestAtParse:
             warnings.simplefilter("error")
             TelzinoCallSensor(task_id="ordinary", call_id=CALL_ID, start_from_trigger=True, **arguments)
 
+    @ABLE
+    def test_a_mapped_task_tells_it_in_its_log(
+        self, dag: DAG, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
+    ) -> None:
+        """Airflow doesn't make it when the DAG is parsed."""
+        call = sandbox.add_call("in_progress")
+        mapped = TelzinoCallSensor.partial(task_id="wait", outlets=[Asset("calls")], **BOTH).expand(
+            call_id=[call["id"]]
+        )
+
+        Run(mapped.unmap({"call_id": call["id"]})).step("execute")
+
+        assert "has `outlets`" in task_log.text
+        assert "`start_from_trigger` is not for mapped tasks" in task_log.text
+
     @UNABLE
     def test_on_an_older_airflow(
         self, dag: DAG, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
@@ -181,16 +228,20 @@ class Supervisor:
         self.fails = False
 
     def send(self, message: Any) -> Any:
-        """Set or get an XCom."""
-        from airflow.sdk.execution_time.comms import SetXCom, XComResult
+        """Set, get or delete an XCom."""
+        from airflow.sdk.execution_time.comms import DeleteXCom, SetXCom, XComResult
 
         assert (message.dag_id, message.run_id, message.map_index) == ("calls", "run 1", -1)
+        if self.fails:
+            raise RuntimeError("no room for +15005550100")
+        place = message.task_id, message.key
         if isinstance(message, SetXCom):
-            if self.fails:
-                raise RuntimeError(f"no room for {message.value}")
-            self.xcoms[message.task_id, message.key] = message.value
+            self.xcoms[place] = message.value
             return None
-        return XComResult(key=message.key, value=self.xcoms.get((message.task_id, message.key)))
+        if isinstance(message, DeleteXCom):
+            del self.xcoms[place]
+            return None
+        return XComResult(key=message.key, value=self.xcoms.get(place))
 
 
 @pytest.fixture
@@ -207,7 +258,7 @@ def fire(trigger: Any, *, of_a_task: bool = True) -> Any:
     """Run a trigger, made anew, as the triggerer does; return its event."""
     again = rebuilt(trigger)
     if of_a_task:
-        again.task_instance = SimpleNamespace(**PLACE)
+        again.task_instance = SimpleNamespace(**TASK)
 
     async def run() -> Any:
         return [event async for event in again.run()]
@@ -275,7 +326,23 @@ class TestTheEnd:
 
         assert event.payload["outcome"] == "ended"
         assert "can't end in the triggerer (RuntimeError)" in task_log.text
-        assert record["summary_text"] not in task_log.text
+        assert "+15005550100" not in task_log.text
+
+    def test_the_record_decides(
+        self, sandbox: Sandbox, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A list may tell another status than the record: the task ends as the record says."""
+        record = sandbox.add_call("busy")
+
+        async def listed(wait: Wait, **_: Any) -> None:
+            wait.status = "completed"
+
+        monkeypatch.setattr("airflow_provider_telzino.triggers.call.wait_until_ended", listed)
+
+        event = fire(ending(record))
+
+        assert event.payload["status"] == "busy"
+        assert supervisor.xcoms == {}
 
     def test_an_end_that_another_version_wrote(self, sandbox: Sandbox, supervisor: Supervisor) -> None:
         """A trigger outlives an upgrade: what it can't read it leaves to a worker."""
@@ -302,7 +369,7 @@ class TestTheEnd:
         async def run() -> list[Any]:
             triggers = [rebuilt(ending(call)) for call in calls]
             for trigger in triggers:
-                trigger.task_instance = SimpleNamespace(**PLACE)
+                trigger.task_instance = SimpleNamespace(**TASK)
             return await asyncio.gather(*map(first_event_type, triggers))
 
         assert asyncio.run(run()) == ["TaskSuccessEvent"] * 2
@@ -327,6 +394,90 @@ class TestTheStart:
 
         assert type(event).__name__ == "TaskSuccessEvent"
         assert supervisor.xcoms["wait", "return_value"] == record
+
+    def test_no_agent_in_an_output(self, sandbox: Sandbox, supervisor: Supervisor) -> None:
+        """Then it is the connection's, as at a start on a worker."""
+        record = sandbox.add_call("completed")
+        outputs = {"agent_id": ["place", "agent_id"]}
+
+        event = fire(TelzinoCallStartTrigger(record["id"], outputs=outputs, end=END))
+
+        assert type(event).__name__ == "TaskSuccessEvent"
+
+    def test_what_only_a_worker_can_read(
+        self, sandbox: Sandbox, supervisor: Supervisor, task_log: pytest.LogCaptureFixture
+    ) -> None:
+        """A backend's error, or a template's, ends nothing: a worker begins. Its words aren't told."""
+        call = sandbox.add_call("in_progress")
+        supervisor.fails = True
+        broken = TelzinoCallStartTrigger("{{ macro_of_the_dag() }}")
+        broken.template_fields = ("call_id",)
+        broken.render_template_fields({}, jinja2.Environment(autoescape=True))
+
+        events = [
+            fire(TelzinoCallStartTrigger(outputs={"call_id": ["place", "return_value"]})).payload,
+            asyncio.run(first_event(broken)),
+        ]
+
+        assert [event["error"] for event in events] == ["RuntimeError", "UndefinedError"]
+        assert "begin in the triggerer (RuntimeError)" in task_log.text
+        assert "+15005550100" not in task_log.text
+        for event in events:
+            run = Run(TelzinoCallSensor(task_id="wait", call_id=call["id"], poke_interval=0.1))
+            deferral: Any = run.step("execute_complete", event=event)
+            assert deferral.trigger.call_id == call["id"]
+
+    @pytest.mark.parametrize("do_xcom_push", [True, False])
+    def test_what_an_earlier_try_has_pushed_is_deleted(
+        self, sandbox: Sandbox, supervisor: Supervisor, do_xcom_push: bool
+    ) -> None:
+        """Airflow does so only at a start on a worker. A key that the new record lacks would be stale."""
+        record = sandbox.add_call("completed")
+        old = {"id": "old", "gone": "old"}
+        supervisor.xcoms = {("wait", key): value for key, value in (*old.items(), ("return_value", old))}
+        end = END | {
+            "record_fields": ["id"],
+            "multiple_outputs": True,
+            "do_xcom_push": do_xcom_push,
+        }
+        trigger = rebuilt(TelzinoCallStartTrigger(record["id"], end=end))
+        trigger.task_instance = SimpleNamespace(**TASK | {"try_number": 2})
+
+        assert asyncio.run(first_event_type(trigger)) == "TaskSuccessEvent"
+
+        new = {("wait", "id"): record["id"], ("wait", "return_value"): {"id": record["id"]}}
+        assert supervisor.xcoms == (new if do_xcom_push else {})
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_a_worker_deletes_it_too(
+        self, sandbox: Sandbox, supervisor: Supervisor, task_log: pytest.LogCaptureFixture, fails: bool
+    ) -> None:
+        """And if that can't be done, the outcome still counts."""
+        call = sandbox.add_call("busy")
+        task = TelzinoCallSensor(task_id="wait", call_id=call["id"], skip_on=["busy"], **BOTH)
+        run = Run(task, TaskInstance(try_number=2))
+        supervisor.xcoms = {("wait", "return_value"): {"id": "old"}}
+        supervisor.fails = fails
+        event = asyncio.run(first_event(TelzinoCallTrigger(call["id"], time.time() + 30, AGENT_ID)))
+
+        with pytest.raises(AirflowSkipException):
+            run.step("execute_complete", event=event)
+
+        assert ("could not be deleted (RuntimeError)" in task_log.text) == fails
+        assert bool(supervisor.xcoms) == fails
+        assert run.ti.xcoms["return_value"]["id"] == call["id"]
+
+    def test_execution_timeout_bounds_it(self, sandbox: Sandbox) -> None:
+        """Airflow ends the trigger then; the message names what was over, and a retry goes on."""
+        call = sandbox.add_call("in_progress")
+        task = TelzinoCallSensor(
+            task_id="wait", call_id=call["id"], execution_timeout=timedelta(seconds=90), **BOTH
+        )
+
+        with pytest.raises(TelzinoTimeoutError, match="`execution_timeout` of 90 s was over") as raised:
+            Run(task).step("__fail__", error="Trigger timeout")
+
+        assert type(raised.value) is TelzinoTimeoutError
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

@@ -17,6 +17,11 @@ class TaskInstance:
     xcoms: dict[str, Any] = field(default_factory=dict)
     first_reschedule_date: Any = None
     max_tries: int = 0
+    try_number: int = 1
+    dag_id: str = "calls"
+    task_id: str = "wait"
+    run_id: str = "run 1"
+    map_index: int | None = -1
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep an XCom, as JSON as Airflow does."""

@@ -39,8 +39,6 @@ class TelzinoGetCallOperator(WaitingOperator):
             ``agent_id`` is used unless the task names an agent. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the record as it is now, whatever
             the status.
-        start_from_trigger: Begin the task in the triggerer, without a worker (Airflow 3.3 on, if the task
-            isn't mapped; see docs/without_workers.md).
         kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
 
     Raises:
@@ -49,12 +47,10 @@ class TelzinoGetCallOperator(WaitingOperator):
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
-    def __init__(
-        self, *, call_id: str | Mapping[str, Any], start_from_trigger: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, call_id: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call_id = call_id
-        self.use_triggerer(end=self.end_from_trigger, start=start_from_trigger)
+        self.use_triggerer()
 
     def execute(self, context: Context) -> Any:
         """Get the record, waiting if need be.
@@ -108,6 +104,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         "telzino_conn_id",
     )
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
+    can_start_in_triggerer = False  # a trigger may run twice at the same time
     after_timeout = "The call itself may still go on; a retry of the task goes on waiting for it."
 
     def __init__(
@@ -128,7 +125,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         self.reattach = reattach
         self.call_id: str | None = None  # once the call is placed or found
         self._killed = False
-        self.use_triggerer(end=self.end_from_trigger, start=False)
+        self.use_triggerer()
 
     def execute(self, context: Context) -> Any:
         """Place the call, or go on with the one that an earlier try has placed.

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_provider_telzino.checks import agent_of, checked_call_id, naming_the_connection
+from airflow_provider_telzino.checks import (
+    agent_of,
+    checked_agent_id,
+    checked_call_id,
+    naming_the_connection,
+)
 from airflow_provider_telzino.exceptions import (
     TelzinoCallEndedBadlyError,
     TelzinoError,
@@ -20,32 +24,23 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTransientError,
     TelzinoUnavailableError,
 )
-from airflow_provider_telzino.operators.without_worker import (
-    NEEDS,
-    airflow_can,
-    is_mapped_over,
-    start_arguments,
-    warn_of_what_is_left_out,
-)
+from airflow_provider_telzino.operators.without_worker import TriggererUser
 from airflow_provider_telzino.retry import RETRY_FOR
-from airflow_provider_telzino.triggers.task_end import RETURN_VALUE, TaskEnd, xcom_place, xcoms
-from airflow_provider_telzino.waiting import OutcomePolicy, Wait
+from airflow_provider_telzino.triggers.task_end import xcoms
+from airflow_provider_telzino.waiting import Wait, longest_deferral
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
-else:
-    # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
-    BaseOperator = object
 
 OUTCOMES = ("ended", "timeout", "refused")  # of a CallEvent
 TRIGGER_FAILED = "__fail__"  # the method name by which Airflow resumes a task whose trigger said nothing
-TRIGGER_TIMEOUT = "Trigger timeout"  # and the reason it gives when the trigger didn't fire in time
-DEFERRAL_MARGIN = 60.0  # seconds that Airflow gives a trigger beyond the trigger's own deadline and interval
+TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
+"""The reason that Airflow gives when the trigger didn't fire in time: the second one is Airflow 2.11's."""
 
 
-class CallWaiter(BaseOperator):
+class CallWaiter(TriggererUser):
     """Waits for a call, on a worker or by deferral, and ends the task as the outcome says.
 
     Sensor and operators mix it in: they say which call, and this does the rest.
@@ -57,52 +52,8 @@ class CallWaiter(BaseOperator):
     agent_id: str | None
     telzino_conn_id: str
     soft_fail: bool
-    policy: OutcomePolicy
-    end_from_trigger = False
     timeout_error: type[TelzinoTimeoutError] = TelzinoTimeoutError
     after_timeout = "The call itself may still go on."
-
-    @property
-    def wait_interval(self) -> float:
-        """Seconds between two looks."""
-        raise NotImplementedError
-
-    @property
-    def wait_timeout(self) -> float:
-        """Seconds until the wait gives up."""
-        raise NotImplementedError
-
-    @property
-    def defers(self) -> bool:
-        """Whether the task waits in the triggerer."""
-        raise NotImplementedError
-
-    def use_triggerer(self, *, end: bool, start: bool) -> None:
-        """Settle, last of all in ``__init__``, how much of the task runs in the triggerer.
-
-        Raises:
-            TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
-        """
-        self.end_from_trigger = end and self.defers
-        self._wants_start = start and self.defers
-        # The copies that a worker makes of a mapped task: they are no tasks that could start otherwise.
-        self._is_mapped_copy = getattr(self, "_BaseOperator__from_mapped", False)
-        if self._is_mapped_copy:
-            return
-        if self.end_from_trigger:
-            warn_of_what_is_left_out(self)
-        if self._wants_start and self.get_closest_mapped_task_group() is None:
-            longest = self.wait_timeout + self.wait_interval + DEFERRAL_MARGIN
-            arguments = start_arguments(self, timedelta(seconds=longest), end=self._task_end())
-            if airflow_can():
-                self.start_trigger_args, self.start_from_trigger = arguments, True
-
-    def tell_what_needs_a_worker(self) -> None:
-        """Log, at the task's start on a worker, which wish for the triggerer isn't granted."""
-        if self._wants_start:
-            self.log.info("`start_from_trigger` %s, and a task that isn't mapped: a worker starts.", NEEDS)
-        if self.end_from_trigger and not airflow_can():
-            self.log.info("`end_from_trigger` %s: a worker ends the task.", NEEDS)
 
     # --- What a task does at its start ---
 
@@ -113,6 +64,8 @@ class CallWaiter(BaseOperator):
             wait = self.new_wait()
             record = self.try_look(hook, wait)
             if record is None or not wait.saw(record):
+                # Named from now on: the wait goes on for this agent whatever becomes of the connection.
+                self.agent_id = self._agent_id() or hook.settings.agent_id
                 self._defer(wait)
         return self.finish(context, record)
 
@@ -149,6 +102,8 @@ class CallWaiter(BaseOperator):
             deadline: When the wait gives up, in seconds since the epoch.
             refused_before: Whether the trigger before this one was refused, too, but the worker wasn't.
         """
+        if isinstance(event, Mapping) and isinstance(event.get("agent_id"), str):
+            self.agent_id = event["agent_id"]
         with self._softly(), self.hook() as hook:
             wait = self.new_wait(_deadline(event) if deadline is None else deadline)
             outcome = self._take_in(wait, event)
@@ -174,8 +129,8 @@ class CallWaiter(BaseOperator):
                 wait = self.new_wait(deadline=time.time())
                 record = self.try_look(hook, wait)
             if record is None or not wait.saw(record):
-                if (next_kwargs or {}).get("error") == TRIGGER_TIMEOUT:
-                    raise self.timed_out(wait)
+                if (next_kwargs or {}).get("error") in TRIGGER_TIMEOUTS:
+                    raise self._deferral_timed_out(wait)
                 return super().resume_execution(next_method, next_kwargs, context)
         return self.finish(context, record)
 
@@ -249,6 +204,18 @@ class CallWaiter(BaseOperator):
             call_id=wait.call_id,
         )
 
+    def _deferral_timed_out(self, wait: Wait) -> TelzinoTimeoutError:
+        """Build the error for a trigger that Airflow ended. Only a start there has ``execution_timeout``."""
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else self.wait_timeout
+        if not self.start_from_trigger or limit >= self.wait_timeout:
+            return self.timed_out(wait)
+        return TelzinoTimeoutError(
+            f"The call had not ended when the task's `execution_timeout` of {limit:g} s was over. "
+            f"{self.after_timeout}",
+            conn_id=self.telzino_conn_id,
+            call_id=wait.call_id,
+        )
+
     def unknown_event(self, call_id: str | None) -> TelzinoError:
         """Build the error for an event that isn't what our trigger says of this task's call."""
         return TelzinoError(
@@ -294,7 +261,6 @@ class CallWaiter(BaseOperator):
     def _defer(self, wait: Wait, *, refused: bool = False) -> NoReturn:
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 
-        longest = wait.time_left() + wait.poll_interval + DEFERRAL_MARGIN
         self.defer(
             trigger=TelzinoCallTrigger(
                 call_id=wait.call_id,
@@ -304,31 +270,18 @@ class CallWaiter(BaseOperator):
                 poll_interval=wait.poll_interval,
                 status=wait.status,
                 status_since=wait.since,
-                end=self._task_end(),
+                end=self.task_end(),
             ),
             method_name="execute_complete",
             kwargs={"deadline": wait.deadline} | ({"refused_before": True} if refused else {}),
-            timeout=timedelta(seconds=longest),
+            timeout=longest_deferral(wait.time_left(), wait.poll_interval),
         )
         raise AssertionError("unreachable: defer() raises")  # it isn't typed so on every Airflow
 
-    def _task_end(self) -> dict[str, Any] | None:
-        """Say how the trigger ends the task; ``None`` if a worker has to."""
-        if not (self.end_from_trigger and airflow_can()):
-            return None
-        if not self._is_mapped_copy and is_mapped_over(self):
-            return None
-        return TaskEnd(self.policy, bool(self.do_xcom_push), bool(self.multiple_outputs)).to_json()
-
-    def _forget_earlier_run(self, context: Context) -> None:
-        """Delete what a run before a clear has pushed. Airflow does so when a task starts on a worker."""
-        from airflow.providers.common.compat.sdk import XCom
-
-        ti = context["ti"]
-        XCom.delete(RETURN_VALUE, **xcom_place(ti, ti.task_id, ti.map_index))
-
     def _agent_id(self) -> str | None:
-        return agent_of(self.call_id, self.agent_id)
+        agent_id = agent_of(self.call_id, self.agent_id)
+        with naming_the_connection(self.telzino_conn_id):
+            return checked_agent_id(agent_id) if agent_id else None
 
     def _push(self, context: Context, record: dict[str, Any]) -> None:
         """Push as Airflow does with what a task returns, for a task that won't return."""

@@ -34,6 +34,8 @@ class WaitingOperator(CallWaiter, BaseOperator):
         soft_fail: Skip the task instead of failing it.
         end_from_trigger: End the task in the triggerer if the call ends well, without another worker (Airflow
             3.3 on; see docs/without_workers.md).
+        start_from_trigger: Begin the task in the triggerer, without a worker (Airflow 3.3 on, if the task
+            isn't mapped and doesn't place a call).
     """
 
     ui_color = "#e6f1f2"
@@ -52,6 +54,7 @@ class WaitingOperator(CallWaiter, BaseOperator):
         timeout: float | timedelta = DEFAULT_TIMEOUT,
         soft_fail: bool = False,
         end_from_trigger: bool = False,
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +67,7 @@ class WaitingOperator(CallWaiter, BaseOperator):
         self.timeout = seconds("timeout", timeout)
         self.soft_fail = soft_fail
         self.end_from_trigger = end_from_trigger
+        self.wants_start_from_trigger = start_from_trigger
 
     @property
     def defers(self) -> bool:

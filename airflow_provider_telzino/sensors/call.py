@@ -86,7 +86,9 @@ class TelzinoCallSensor(CallWaiter, BaseSensorOperator):
         self.policy = OutcomePolicy.checked(fail_on, skip_on, record_fields)
         self.deferrable = deferrable
         self._poking: tuple[TelzinoHook, Wait] | None = None
-        self.use_triggerer(end=end_from_trigger, start=start_from_trigger)
+        self.end_from_trigger = end_from_trigger
+        self.wants_start_from_trigger = start_from_trigger
+        self.use_triggerer()
 
     @property
     def defers(self) -> bool:

@@ -25,6 +25,8 @@ class CallEvent(TypedDict):
     """The call has ended; the deadline is over; or the API, or Airflow's connection, can't be used."""
     call_id: str | None
     """``None`` if the task's ``call_id`` can't be used; then the outcome is ``refused``."""
+    agent_id: str | None
+    """The agent that made the call; ``None`` if it is the connection's."""
     status: str | None
     """The status that was last seen."""
     status_since: float
@@ -48,6 +50,9 @@ class TelzinoCallTrigger(TelzinoTrigger):
         status_since: when it saw it first, in seconds since the epoch.
         end: How the task ends in the triggerer if the call ends well; ``None`` resumes it on a worker.
     """
+
+    began_task = False
+    """Whether the task began in the triggerer, and was on no worker since."""
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class TelzinoCallTrigger(TelzinoTrigger):
             CallEvent(
                 outcome=outcome,
                 call_id=self.call_id,
+                agent_id=self.agent_id,
                 status=wait.status,
                 status_since=wait.since,
                 error=error_class,
@@ -120,7 +126,10 @@ class TelzinoCallTrigger(TelzinoTrigger):
             if not end.policy.is_success(wait.status):
                 return False
             record = await fetch_ended(wait, channel, self.agent_id)
-            await end.push(record, self.task_instance, self.log)
+            # The record is the truth, which a list may not have told.
+            if not end.policy.is_success(record["status"]):
+                return False
+            await end.push(record, self.task_instance, self.log, began_here=self.began_task)
         # An XCom backend may raise anything; and nothing is lost, since a worker starts anew from the event.
         except Exception as error:
             # Only its class: its words may hold the value.

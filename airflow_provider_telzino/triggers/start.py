@@ -8,13 +8,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_telzino.checks import agent_of, checked_agent_id, checked_call_id
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
-from airflow_provider_telzino.operators.without_worker import is_mapped_over
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.triggers.call import CallEvent, TelzinoCallTrigger
 from airflow_provider_telzino.triggers.task_end import xcom_place
@@ -60,18 +58,30 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         self.timeout = timeout
         self.airflow_timeout = airflow_timeout
         self.end = end
+        self._unrendered: Exception | None = None
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Render as Airflow does, but leave what goes wrong to :meth:`run`: here it would end the task."""
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception as error:  # a template may raise anything
+            self._unrendered = error
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
         deadline = self._deadline()
         try:
             call_id, agent_id, conn_id = await self._arguments()
-        except AirflowException as error:
-            self.log.warning("The wait can't begin: %s", error)
+        # Templates and XCom backends may raise anything; and nothing is lost, since a worker tries it anew.
+        except Exception as error:
+            # Of what isn't ours only the class: its words may hold a value.
+            told = error if isinstance(error, TelzinoError) else type(error).__name__
+            self.log.warning("The wait can't begin in the triggerer (%s): a worker begins it.", told)
             yield TriggerEvent(
                 CallEvent(
                     outcome="refused",
                     call_id=None,
+                    agent_id=None,
                     status=None,
                     status_since=time.time(),
                     error=type(error).__name__,
@@ -80,9 +90,9 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
             )
             return
         wait = TelzinoCallTrigger(
-            call_id, deadline, agent_id, conn_id, poll_interval=self.poll_interval, end=self._end()
+            call_id, deadline, agent_id, conn_id, poll_interval=self.poll_interval, end=self.end
         )
-        wait.task_instance = self.task_instance
+        wait.task_instance, wait.began_task = self.task_instance, True
         async for event in wait.run():
             yield event
 
@@ -94,11 +104,9 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         over = over if over.tzinfo else over.replace(tzinfo=timezone.utc)
         return over.timestamp() - self.airflow_timeout + self.timeout
 
-    def _end(self) -> Mapping[str, Any] | None:
-        """Leave the end to a worker if a mapped task reads the output; at DAG parse that isn't known yet."""
-        return None if self.task is not None and is_mapped_over(self.task) else self.end
-
     async def _arguments(self) -> tuple[str, str | None, str]:
+        if self._unrendered is not None:
+            raise self._unrendered
         given = {name: getattr(self, name) for name in ("call_id", "agent_id", "telzino_conn_id")}
         for name, (task_id, key) in self.outputs.items():
             given[name] = await asyncio.to_thread(self._output, name, task_id, key)
@@ -113,7 +121,7 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         from airflow.providers.common.compat.sdk import XCom
 
         value = XCom.get_one(key=key, **xcom_place(self.task_instance, task_id))
-        if value is None:
+        if value is None and name == "call_id":
             raise TelzinoConfigurationError(
                 f"`{name}` is the output of task {task_id}, but that has pushed no XCom {key}."
             )
