@@ -27,6 +27,8 @@ class Access:
         self.token_lifetime = token_lifetime
         self._clock = clock
         self._credentials = (client_id.encode(), client_secret.encode())
+        self.issued = [access_token]
+        """Every token that was ever valid, oldest first."""
         self._expiry: dict[str, datetime | None] = {access_token: None}
         self._lock = threading.Lock()
 
@@ -38,6 +40,7 @@ class Access:
             return None
         token = "eyJ" + secrets.token_urlsafe(32)
         with self._lock:
+            self.issued.append(token)
             self._expiry[token] = self._clock.now() + timedelta(seconds=self.token_lifetime)
         return token
 

@@ -121,6 +121,11 @@ class Sandbox:
         return [agent.id for agent in self._store.agents]
 
     @property
+    def tokens(self) -> list[str]:
+        """Every token that was ever valid, oldest first: the pasted one, and those that were given out."""
+        return list(self._access.issued)
+
+    @property
     def requests(self) -> list[ReceivedRequest]:
         """The API requests that came in, oldest first. Clear it with ``requests.clear()`` as you like."""
         return self._wire.requests if self._wire is not None else []

@@ -78,11 +78,6 @@ class FinishedRun:
         """Return the sandbox's record of a call."""
         return self.sandbox.call(self.calls[ending])
 
-    def tokens(self) -> set[str]:
-        """Return every token that Airflow used."""
-        headers = (request.headers.get("authorization") for request in self.sandbox.requests)
-        return {header.removeprefix("Bearer ") for header in headers if header}
-
     def written(self) -> dict[str, str]:
         """Return all that Airflow wrote, by place: a table, a table's rows of one task, or a file."""
         return {**self.watcher.seen(), **written_files(self.airflow.home)}

@@ -94,10 +94,12 @@ def test_a_token_expires(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_revoke_tokens(sandbox: Sandbox, api: requests.Session) -> None:
-    """All tokens can be revoked; a new one works."""
+    """All tokens can be revoked; a new one works. The sandbox still knows which there were."""
     token = fetched(api)
 
     sandbox.revoke_tokens()
+
+    assert sandbox.tokens == [ACCESS_TOKEN, token]
 
     assert (look(api, token), look(api, ACCESS_TOKEN), look(api, fetched(api))) == (401, 401, 200)
 
