@@ -29,6 +29,7 @@ PERSONAL_WORDS = {
     "summary_text": "Marzipan",
 }
 """The field of the record, and the word in it."""
+CALL_CONTEXT = f"You are calling {PERSONAL_WORDS['call_context']} about her appointment."
 
 LIVE_CALLS = {
     "completed": "queued",
@@ -42,7 +43,7 @@ LIVE_CALLS = {
 
 MAPPED_ENDINGS = ("completed", "no_answer", "busy", "failed")
 SEE_EACH_STATUS = ("deferred", "poked")
-DEFERRED_UNTIL_THE_END = ("deferred", "cut", "got", "by_record", "fails", "skips")
+DEFERRED_UNTIL_THE_END = ("deferred", "cut", "got", "by_record", "fails", "skips", "placed")
 NOT_DEFERRED = ("poked", "rescheduled", "fails_poked")
 
 
@@ -87,6 +88,7 @@ class FinishedRun:
     def play(self, mapped: int) -> None:
         """Add the calls, run the DAG, lead the calls to their ends, and wait for the run's."""
         self._add_connections()
+        self._add_variables()
         self.airflow.wait_for_dag(DAG_ID)
         self.calls = {ending: self._add_call(status) for ending, status in LIVE_CALLS.items()}
         self.calls["early"] = self._add_call("completed", summary_text=PERSONAL_WORDS["summary_text"])
@@ -119,11 +121,21 @@ class FinishedRun:
             }
             self.airflow.api.request("POST", "/connections", json=body | credentials)
 
+    def _add_variables(self) -> None:
+        """Add what the call that the DAG places needs to know. Airflow encrypts it."""
+        person = {
+            "to_number": TO_NUMBER,
+            "call_context": CALL_CONTEXT,
+            "request_metadata": PERSONAL_WORDS["request_metadata"],
+        }
+        for key, value in person.items():
+            self.airflow.api.request("POST", "/variables", json={"key": key, "value": value})
+
     def _add_call(self, status: str, **fields: Any) -> str:
         call = self.sandbox.add_call(
             status,
             to_number=TO_NUMBER,
-            call_context=f"You are calling {PERSONAL_WORDS['call_context']} about her appointment.",
+            call_context=CALL_CONTEXT,
             request_metadata={"name": PERSONAL_WORDS["request_metadata"]},
             **fields,
         )
@@ -131,6 +143,8 @@ class FinishedRun:
 
     def _lead_calls(self) -> None:
         """Let each call go on when the tasks have seen how it stands; none ends before all wait for it."""
+        self.calls["placed"] = self._placed_call()
+        self.sandbox.move(self.calls["placed"], "in_progress")
         for status in ("queued", "dialing", "in_progress"):
             if status != "queued":
                 self.sandbox.move(self.calls["completed"], status)
@@ -142,8 +156,20 @@ class FinishedRun:
         self.watcher.read_all_tables()
         for ending in MAPPED_ENDINGS:
             self._finish(self.calls[ending], ending)
+        self._finish(self.calls["placed"], "completed")
         for index, call_id in enumerate(self.mapped):
             self._finish(call_id, MAPPED_ENDINGS[index % len(MAPPED_ENDINGS)])
+
+    def _placed_call(self) -> str:
+        """Wait until the DAG has placed its call, and return its id."""
+        others = {*self.calls.values(), *self.mapped}
+
+        def placed() -> list[str]:
+            return [call["id"] for call in self.sandbox.calls if call["id"] not in others]
+
+        self.airflow.wait_until(lambda: bool(placed()), "a call is placed", TIMEOUT)
+        (call_id,) = placed()
+        return call_id
 
     def _wait_until_seen(self, task: str, status: str) -> None:
         """Wait until a task's log says that its call has a status."""

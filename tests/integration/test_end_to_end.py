@@ -18,6 +18,7 @@ SUCCEED = {
     "got": "no_answer",
     "by_record": "no_answer",
     "got_early": "early",
+    "placed": "placed",
 }
 """The tasks that push a whole final record and succeed, and which call's."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
+from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
 CALLS = ("completed", "no_answer", "busy", "failed", "early", "long", "refused")
@@ -65,7 +65,7 @@ def branch_on(name: str, record: Any) -> None:
     },
 )
 def end_to_end() -> None:
-    """Wait in all modes, for all outcomes."""
+    """Wait in all modes, for all outcomes; place a call to a person whom Airflow's variables know."""
     quick: dict[str, Any] = {"poke_interval": 1}
     poked: dict[str, Any] = {"poke_interval": 1, "deferrable": False}
     # Airflow fails a task that is queued again before its executor has told of the former run's end.
@@ -96,6 +96,13 @@ def end_to_end() -> None:
         TelzinoCallSensor(task_id="fails", call_id=call("failed"), **retried, **quick),
         TelzinoCallSensor(task_id="fails_poked", call_id=call("failed"), **retried, **poked),
         TelzinoCallSensor(task_id="skips", call_id=call("busy"), skip_on=["busy"], **quick),
+        TelzinoPlaceCallOperator(
+            task_id="placed",
+            to_number="{{ var.value.to_number }}",
+            call_context="{{ var.value.call_context }}",
+            metadata={"name": "{{ var.value.request_metadata }}"},
+            poll_interval=1,
+        ),
     ]
     records = {wait.task_id: wait.output for wait in waits}
     seen(records)
