@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-REQUEST_TIMEOUT = 30.0
+REQUEST_TIMEOUT = 120.0
 """Seconds for one request: a busy machine's API server is slow, not dead."""
 
 NOT_SHOWN_IN_LOGS = frozenset(
