@@ -17,6 +17,7 @@ from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.models import has_ended, parsed_time
 
 METADATA_KEY = "airflow"  # under which a task's identity stands in the metadata of its calls
+GENERATION_KEY = "generation"  # beside the identity, with `reattach=False`; see `TaskRun.generation`
 CLOCK_MARGIN = timedelta(minutes=15)  # by which the clocks of Airflow and Telzino may differ
 MAX_SEARCH_PAGES = 100  # of 100 calls: how far a search goes back
 MAX_SINGLE_LOOKS = 100  # records that a search gets one by one, since the list didn't say whose they are
@@ -35,15 +36,19 @@ class TaskRun:
     """No call of this task is older; ``None`` if that can't be told."""
     is_first: bool
     """Whether no earlier process can have dialled, by Airflow's books."""
-    begins_anew: bool
-    """Whether this is the first try, or the first one after a clear, and not a retry."""
+    generation: int | None
+    """Grows with each clear of the task and stays the same over its retries; ``None`` if it isn't known."""
+    was_cleared: bool
+    """Whether the task may have been cleared since its first try."""
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> TaskRun:
         """Read Airflow's context."""
         ti, dag_run = context["ti"], context.get("dag_run")
         index = getattr(ti, "map_index", None)
-        try_number = getattr(ti, "try_number", None)
+        try_number, max_tries = getattr(ti, "try_number", None), getattr(ti, "max_tries", None)
+        retries = getattr(getattr(ti, "task", None), "retries", None)
+        run_was_cleared = dag_run is None or bool(getattr(dag_run, "clear_number", None))
         return cls(
             identity={
                 "dag_id": ti.dag_id,
@@ -54,9 +59,19 @@ class TaskRun:
             since=_earliest_start(dag_run),
             # The number grows whenever Airflow schedules the task again, for whatever reason; a deferred task
             # that resumes keeps it, but doesn't come here.
-            is_first=try_number == 1 and dag_run is not None and not getattr(dag_run, "clear_number", None),
-            begins_anew=_begins_anew(ti, try_number),
+            is_first=try_number == 1 and not run_was_cleared,
+            # A clear sets it to the tries so far and the task's retries; nothing else changes it, not even
+            # an edit of the task's `retries`.
+            generation=max_tries,
+            # The DAG run doesn't count a clear that leaves its own state alone.
+            was_cleared=run_was_cleared or max_tries is None or retries is None or max_tries > retries,
         )
+
+    def counts(self, call: Mapping[str, Any]) -> bool:
+        """Whether an own call was placed since the task was last cleared."""
+        mark = _mark(call).get(GENERATION_KEY)
+        # A call has no mark if the task had `reattach` on when it placed it.
+        return not self.was_cleared if mark is None else bool(mark == self.generation)
 
 
 def _earliest_start(dag_run: Any) -> datetime | None:
@@ -68,16 +83,8 @@ def _earliest_start(dag_run: Any) -> datetime | None:
     return due - CLOCK_MARGIN
 
 
-def _begins_anew(ti: Any, try_number: int | None) -> bool:
-    """Tell the first try after a clear, as Airflow itself does: a clear raises ``max_tries``."""
-    max_tries, retries = getattr(ti, "max_tries", None), getattr(getattr(ti, "task", None), "retries", None)
-    if try_number is None or max_tries is None or retries is None:
-        return True
-    return bool(try_number == max_tries - retries + 1)
-
-
-def with_identity(metadata: object, identity: Mapping[str, Any]) -> Record:
-    """Add a task's identity to the metadata that its author gave.
+def with_identity(metadata: object, run: TaskRun, *, reattach: bool) -> Record:
+    """Add a task's identity to the metadata that its author gave, and what ``reattach=False`` needs besides.
 
     Raises:
         TelzinoConfigurationError: The author's metadata is no JSON object, or holds our key.
@@ -88,7 +95,8 @@ def with_identity(metadata: object, identity: Mapping[str, Any]) -> Record:
             f"`metadata` has the key {METADATA_KEY!r}, under which the task's own identity is sent. Choose "
             "another key."
         )
-    return given | {METADATA_KEY: dict(identity)}
+    generation = {} if reattach or run.generation is None else {GENERATION_KEY: run.generation}
+    return given | {METADATA_KEY: {**run.identity, **generation}}
 
 
 class Search:
@@ -144,8 +152,8 @@ class Search:
             self.own.append(item)
 
     def _is_own(self, call: Record) -> bool:
-        metadata = call.get("request_metadata")
-        return isinstance(metadata, Mapping) and metadata.get(METADATA_KEY) == self._run.identity
+        mark, identity = _mark(call), self._run.identity
+        return {name: mark.get(name) for name in identity} == identity
 
     def _is_too_old(self, call: Record) -> bool:
         placed_at = created_at(call)
@@ -167,30 +175,28 @@ class Dial:
     why: str
 
 
-def decide(
-    own: Sequence[Record], *, fail_on: Collection[str], reattach: bool, begins_anew: bool
-) -> Attach | Dial:
+def decide(own: Sequence[Record], run: TaskRun, *, fail_on: Collection[str], reattach: bool) -> Attach | Dial:
     """Decide what to do, given all calls that the task has placed so far.
 
     Args:
         own: The task's calls, newest first.
+        run: The task that runs.
         fail_on: The outcomes after which the task is to dial again.
         reattach: Whether a cleared task goes on with a call that has ended well.
-        begins_anew: Whether this is the first try, or the first one after a clear.
     """
     live = [call for call in own if not has_ended(call)]
     if live:
         return Attach(live[0], f"it is {live[0]['status']}")
     if not own:
         return Dial("the task has placed no call yet")
-    if not reattach:
-        if begins_anew:
-            return Dial(f"`reattach` is off, and the task's last call ended with {own[0]['status']}")
-        own = own[:1]  # The older ones belong to the time before the clear.
-    good = [call for call in own if call["status"] not in fail_on]
+    # The newest call need not be the one that the clear asked for: that may not have been placed yet.
+    counted = own if reattach else [call for call in own if run.counts(call)]
+    if not counted:
+        return Dial(f"`reattach` is off, and the call before the clear ended with {own[0]['status']}")
+    good = [call for call in counted if call["status"] not in fail_on]
     if good:
         return Attach(good[0], f"it ended with {good[0]['status']}")
-    return Dial(f"the task's last call ended with {own[0]['status']}, which is in `fail_on`")
+    return Dial(f"the task's last call ended with {counted[0]['status']}, which is in `fail_on`")
 
 
 def created_at(call: Record) -> datetime | None:
@@ -204,3 +210,10 @@ def created_at(call: Record) -> datetime | None:
 def _age(call: Record) -> float:
     placed_at = created_at(call)
     return placed_at.timestamp() if placed_at is not None else 0.0
+
+
+def _mark(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read what a task put into a call's metadata; empty if no task did."""
+    metadata = call.get("request_metadata")
+    mark = metadata.get(METADATA_KEY) if isinstance(metadata, Mapping) else None
+    return mark if isinstance(mark, Mapping) else {}

@@ -21,6 +21,8 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_telzino import exceptions, placing
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.placing import CallPlacer
+from airflow_provider_telzino.retry import NOT_FOUND_TRIES
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, ConnectionSetter
@@ -91,6 +93,11 @@ def ends_meanwhile(sandbox: Sandbox, status: str = "completed") -> threading.Thr
     thread = threading.Thread(target=end)
     thread.start()
     return thread
+
+
+def die(*_arguments: object) -> None:
+    """Be killed."""
+    raise SystemExit
 
 
 class TestPlacing:
@@ -368,7 +375,7 @@ class TestRetry:
         answer = task.next_try().to_the_end()
 
         assert answer["id"] == call["id"]
-        assert [each.query["limit"] for each in sandbox.requests] == ["100"] * 11
+        assert methods(sandbox) == ["GET outbound-calls"] * 11 + [f"GET {call['id']}"]
 
     def test_too_many_calls_to_search_are_an_error(
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -651,6 +658,33 @@ class TestRedial:
         assert not isinstance(caught.value, (AirflowFailException, AirflowSensorTimeout))
         assert [record] == sandbox.calls
 
+    @STATES
+    def test_a_list_that_is_behind_with_the_status(self, sandbox: Sandbox, state: str | None) -> None:
+        """It still says that the call rings whose end was the reason for the retry."""
+        task = runs(fail_on=["no_answer"], retries=1, state=TaskState() if state else None)
+        with pytest.raises(exceptions.TelzinoNoAnswerError):
+            ends(task.next_try(), sandbox, "no_answer")
+        stale = sandbox.calls[0] | {"status": "dialing", "ended_at": None}
+        page = {"data": [stale], "pagination": {"hasNext": False}}
+        sandbox.faults.next("GET", "outbound-calls$", raw_body=json.dumps(page).encode())
+
+        record = ends(task.next_try(), sandbox)
+
+        assert [call["status"] for call in sandbox.calls] == ["no_answer", "completed"]
+        assert record == sandbox.calls[1]
+
+    def test_a_record_that_lags_behind_the_list(self, sandbox: Sandbox) -> None:
+        """The list has the call already: it is gone on with."""
+        placed(sandbox, "dialing")
+        sandbox.clock.advance(LIST_LAG)
+        sandbox.faults.next("GET", "outbound-calls/", status=404, times=NOT_FOUND_TRIES)
+        task = runs()
+        task.tries = 1
+
+        record = ends(task.next_try(), sandbox)
+
+        assert [record] == sandbox.calls
+
     def test_skip_on(self, sandbox: Sandbox) -> None:
         """As with sensor and get operator."""
         run = runs(skip_on=["no_answer"]).next_try()
@@ -693,6 +727,28 @@ class TestClear:
         record = task.next_try().step("execute")
 
         assert record == sandbox.calls[1]
+        assert len(sandbox.calls) == 2
+
+    @STATES
+    @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 500, "after_commit": True}], ids=str)
+    def test_without_reattach_the_retry_is_for_the_call_that_the_clear_asked_for(
+        self, sandbox: Sandbox, state: str | None, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first try after the clear dies around its POST: the old call's record is no answer."""
+        task = runs(reattach=False, retries=2, state=TaskState() if state else None)
+        first = ends(task.next_try(), sandbox)
+        sandbox.clock.advance(3600)
+        task.clear()
+        sandbox.faults.next("POST", "outbound-calls$", **fault)
+        with monkeypatch.context() as patched:  # the process dies, and looks for nothing
+            patched.setattr(CallPlacer, "_find_lost", die)
+            with pytest.raises(SystemExit):
+                task.next_try().step("execute")
+        sandbox.clock.advance(60)
+
+        record = ends(task.next_try(), sandbox)
+
+        assert record["id"] != first["id"]
         assert len(sandbox.calls) == 2
 
     def test_without_reattach_a_live_call_is_gone_on_with(self, sandbox: Sandbox) -> None:

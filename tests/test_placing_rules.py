@@ -23,8 +23,8 @@ NOW = datetime.now(timezone.utc)
 IDENTITY = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}
 
 
-def task_run(since: datetime | None = NOW) -> TaskRun:
-    return TaskRun(IDENTITY, since, is_first=False, begins_anew=False)
+def task_run(since: datetime | None = NOW, generation: int = 3, *, was_cleared: bool = False) -> TaskRun:
+    return TaskRun(IDENTITY, since, is_first=False, generation=generation, was_cleared=was_cleared)
 
 
 def context(**attributes: Any) -> dict[str, Any]:
@@ -37,12 +37,15 @@ def context(**attributes: Any) -> dict[str, Any]:
     return {"ti": SimpleNamespace(**ti), "dag_run": SimpleNamespace(**dag_run)}
 
 
-def call(status: str = "dialing", number: int = 1, **fields: Any) -> dict[str, Any]:
+def call(
+    status: str = "dialing", number: int = 1, generation: int | None = None, **fields: Any
+) -> dict[str, Any]:
+    mark = {} if generation is None else {"generation": generation}
     return {
         "id": f"call-{number}",
         "status": status,
         "created_at": (NOW + timedelta(minutes=number)).isoformat(),
-        "request_metadata": {"airflow": dict(IDENTITY)},
+        "request_metadata": {"airflow": IDENTITY | mark},
         **fields,
     }
 
@@ -94,14 +97,27 @@ class TestTaskRun:
         assert (read.is_first, read.since) == (False, None)
 
     @pytest.mark.parametrize(
-        ("try_number", "max_tries", "begins_anew"),
-        [(1, 3, True), (2, 3, False), (4, 3, False), (3, 5, True), (4, 5, False)],
+        ("attributes", "was_cleared"),
+        [
+            ({}, False),
+            ({"max_tries": 4}, True),
+            ({"clear_number": 1}, True),
+            ({"clear_number": None}, False),
+            ({"max_tries": None}, True),
+            ({"task": None}, True),
+        ],
     )
-    def test_the_first_try_after_a_clear(self, try_number: int, max_tries: int, begins_anew: bool) -> None:
-        """A clear raises ``max_tries`` to the tries so far and the task's retries."""
-        read = TaskRun.from_context(context(try_number=try_number, max_tries=max_tries))
+    def test_a_clear(self, attributes: dict[str, Any], was_cleared: bool) -> None:
+        """It raises ``max_tries``; the DAG run doesn't count each of them."""
+        read = TaskRun.from_context(context(**attributes))
 
-        assert read.begins_anew is begins_anew
+        assert read.was_cleared is was_cleared
+
+    def test_an_edit_of_the_retries_begins_no_generation(self) -> None:
+        """Airflow keeps ``max_tries`` when the DAG's ``retries`` change: a mere retry stays one."""
+        before, after = context(), context(task=SimpleNamespace(retries=7))
+
+        assert TaskRun.from_context(before).generation == TaskRun.from_context(after).generation == 3
 
 
 class TestMetadata:
@@ -109,35 +125,43 @@ class TestMetadata:
 
     def test_it_stands_beside_the_authors_own(self) -> None:
         """Under the key ``airflow``."""
-        assert with_identity({"crm_id": "123"}, IDENTITY) == {"crm_id": "123", "airflow": IDENTITY}
-        assert with_identity(None, IDENTITY) == {"airflow": IDENTITY}
+        given = {"crm_id": "123"}
+
+        assert with_identity(given, task_run(), reattach=True) == {"crm_id": "123", "airflow": IDENTITY}
+        assert with_identity(None, task_run(), reattach=True) == {"airflow": IDENTITY}
+
+    def test_without_reattach_the_generation_is_sent_too(self) -> None:
+        """So that a retry knows which of its calls were placed since the clear."""
+        marked = with_identity(None, task_run(generation=5), reattach=False)
+
+        assert marked == {"airflow": IDENTITY | {"generation": 5}}
 
     def test_the_author_may_not_use_our_key(self) -> None:
         """Whatever stands there."""
         with pytest.raises(TelzinoConfigurationError, match="key 'airflow'"):
-            with_identity({"airflow": None}, IDENTITY)
+            with_identity({"airflow": None}, task_run(), reattach=True)
 
 
 class TestSearch:
     """A search through the list, page by page."""
 
     def test_only_the_tasks_own_calls_are_found(self) -> None:
-        """The whole identity must be the same, not only a part of it."""
+        """The whole identity must be the same, not only a part of it; more may stand beside it."""
         search = Search(task_run())
         others = [
             None,
             {},
             {"airflow": None},
             {"airflow": {**IDENTITY, "map_index": 4}},
-            {"airflow": {**IDENTITY, "more": 1}},
+            {"airflow": "text"},
             {"airflow": {name: IDENTITY[name] for name in ("dag_id", "run_id", "task_id")}},
         ]
 
         page = [call(number=n, request_metadata=each) for n, each in enumerate(others, 2)]
         search.take(page, more=True)
-        search.take([call(number=1)], more=False)
+        search.take([call(number=1), call(number=0, generation=7)], more=False)
 
-        assert [each["id"] for each in search.own] == ["call-1"]
+        assert [each["id"] for each in search.own] == ["call-1", "call-0"]
 
     def test_it_ends_with_the_list(self) -> None:
         """Then all was seen."""
@@ -219,49 +243,58 @@ class TestDecision:
             (["in_progress", "dialing"], 0),
         ],
     )
-    @pytest.mark.parametrize("begins_anew", [True, False])
-    def test_with_reattach(self, statuses: list[str], attached: int | None, begins_anew: bool) -> None:
+    @pytest.mark.parametrize("was_cleared", [True, False])
+    def test_with_reattach(self, statuses: list[str], attached: int | None, was_cleared: bool) -> None:
         """It dials only when all its calls ended in ``fail_on``, after a clear and in a retry alike."""
         own = [call(status, number) for number, status in enumerate(statuses)]
 
-        step = decide(own, fail_on=FAIL_ON, reattach=True, begins_anew=begins_anew)
+        step = decide(own, task_run(was_cleared=was_cleared), fail_on=FAIL_ON, reattach=True)
 
         assert (step.call if isinstance(step, Attach) else None) == (
             None if attached is None else own[attached]
         )
 
     @pytest.mark.parametrize(
-        ("statuses", "begins_anew", "attached"),
+        ("calls", "attached"),
         [
-            (["completed"], True, None),
-            (["completed"], False, 0),
-            (["in_progress"], True, 0),
-            (["busy", "in_progress"], True, 1),
-            (["busy", "completed"], False, None),
-            (["completed", "completed"], False, 0),
+            ([], None),
+            ([("completed", 5)], None),  # the first try after the clear died before it dialled
+            ([("completed", 9)], 0),
+            ([("completed", 9), ("completed", 5)], 0),
+            ([("busy", 9), ("completed", 5)], None),
+            ([("busy", 9), ("completed", 9)], 1),
+            ([("in_progress", 5)], 0),
+            ([("busy", 9), ("in_progress", 5)], 1),
+            ([("completed", None)], None),
         ],
     )
-    def test_without_reattach(self, statuses: list[str], begins_anew: bool, attached: int | None) -> None:
-        """A clear dials again once the call has ended; a retry still only after ``fail_on``."""
-        own = [call(status, number) for number, status in enumerate(statuses)]
+    def test_without_reattach(self, calls: list[tuple[str, int | None]], attached: int | None) -> None:
+        """Only calls of this generation count, and live ones: a clear dials once, whatever dies meanwhile."""
+        own = [call(status, number, generation) for number, (status, generation) in enumerate(calls)]
 
-        step = decide(own, fail_on=FAIL_ON, reattach=False, begins_anew=begins_anew)
+        step = decide(own, task_run(generation=9, was_cleared=True), fail_on=FAIL_ON, reattach=False)
 
         assert (step.call if isinstance(step, Attach) else None) == (
             None if attached is None else own[attached]
         )
 
+    def test_a_call_without_a_generation_counts_until_there_was_a_clear(self) -> None:
+        """The task had ``reattach`` on when it placed it; turning it off isn't a clear."""
+        step = decide([call("completed")], task_run(), fail_on=FAIL_ON, reattach=False)
+
+        assert isinstance(step, Attach)
+
     def test_an_unknown_status_is_live_until_it_has_an_end(self) -> None:
         """As everywhere: ``ended_at`` decides."""
         live, ended = call("transferring", ended_at=None), call("voicemail", ended_at=NOW.isoformat())
-        rules: dict[str, Any] = {"fail_on": FAIL_ON, "reattach": False, "begins_anew": True}
+        rules: dict[str, Any] = {"fail_on": ["voicemail"], "reattach": True}
 
-        assert isinstance(decide([live], **rules), Attach)
-        assert isinstance(decide([ended], **rules), Dial)
+        assert isinstance(decide([live], task_run(), **rules), Attach)
+        assert isinstance(decide([ended], task_run(), **rules), Dial)
 
     def test_it_says_why(self) -> None:
         """For the log: statuses, no more."""
-        rules: dict[str, Any] = {"fail_on": FAIL_ON, "reattach": True, "begins_anew": False}
+        rules: dict[str, Any] = {"fail_on": FAIL_ON, "reattach": True}
 
-        assert "ended with busy, which is in `fail_on`" in decide([call("busy")], **rules).why
-        assert decide([call("dialing")], **rules).why == "it is dialing"
+        assert "ended with busy, which is in `fail_on`" in decide([call("busy")], task_run(), **rules).why
+        assert decide([call("dialing")], task_run(), **rules).why == "it is dialing"

@@ -190,7 +190,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         agent_id = self._agent(hook)
         placer = CallPlacer(hook, agent_id, context, self.log)
         with naming_the_connection(self.telzino_conn_id):
-            metadata = with_identity(self.metadata, placer.run.identity)
+            metadata = with_identity(self.metadata, placer.run, reattach=self.reattach)
             # All of it is checked before anything is looked for or dialled.
             api.place_call_request(agent_id, self.to_number, self.call_context, metadata, self.callback_url)
         step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)

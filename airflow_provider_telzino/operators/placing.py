@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_telzino import placing
 from airflow_provider_telzino.exceptions import (
     TelzinoError,
+    TelzinoNotFoundError,
     TelzinoTransientError,
     TelzinoUnknownPlacementError,
 )
+from airflow_provider_telzino.models import has_ended
 from airflow_provider_telzino.operators.kept_call import KeptCall, UnreadableError
 from airflow_provider_telzino.placing import Attach, Dial, Search, TaskRun, created_at, decide
 
@@ -47,11 +49,7 @@ class CallPlacer:
         Raises:
             TelzinoUnknownPlacementError: Whether there is such a call can't be known now.
         """
-        rules: dict[str, Any] = {
-            "fail_on": fail_on,
-            "reattach": reattach,
-            "begins_anew": self.run.begins_anew,
-        }
+        rules: dict[str, Any] = {"fail_on": fail_on, "reattach": reattach}
         is_first = self.run.is_first
         try:
             kept = self._kept.recall()
@@ -60,7 +58,7 @@ class CallPlacer:
             kept, is_first = None, False
         if kept is not None:
             call = self._hook.get_call(*kept)
-            step = decide([call], **rules)
+            step = decide([call], self.run, **rules)
             if isinstance(step, Attach):
                 return self._told(step)
             # Before it dials, it still has to look: a crash may have come before a newer call was kept.
@@ -68,7 +66,7 @@ class CallPlacer:
         if is_first:
             # No other process can have dialled, unless Airflow's books are wrong, such as after its database
             # was restored. One page is a cheap look for that.
-            return self._told(decide(self._look(self.run, max_pages=1), **rules))
+            return self._told(self._decide(self._look(self.run, max_pages=1), rules))
         return self._told(self._look_until_sure(self.run, rules))
 
     def dial(
@@ -100,7 +98,7 @@ class CallPlacer:
         Raises:
             TelzinoUnknownPlacementError: There is none to be found.
         """
-        rules: dict[str, Any] = {"fail_on": (), "reattach": True, "begins_anew": False}
+        rules: dict[str, Any] = {"fail_on": (), "reattach": True}
         try:
             kept = self._kept.recall()
         except UnreadableError:
@@ -117,7 +115,7 @@ class CallPlacer:
         for pause in (0.0, *placing.LIST_LAG_PAUSES):
             time.sleep(pause)
             try:
-                step = decide(self._look(run), **rules)
+                step = self._decide(self._look(run), rules)
             except TelzinoTransientError as error:
                 raise self._unknown(
                     f"Whether this task has placed a call before can't be known now: {error.args[0]}"
@@ -126,6 +124,16 @@ class CallPlacer:
                 self._keep(step.call)
                 break
         return step
+
+    def _decide(self, own: list[Record], rules: dict[str, Any]) -> Attach | Dial:
+        """Decide by a call's own record unless it has ended: a list may be behind with its status."""
+        return decide([call if has_ended(call) else self._fresh(call) for call in own], self.run, **rules)
+
+    def _fresh(self, call: Record) -> Record:
+        try:
+            return self._hook.get_call(call["id"], self._agent_id)
+        except TelzinoNotFoundError:  # it was just placed: the list knows more
+            return call
 
     def _find_lost(self, lost: TelzinoTransientError, began: datetime) -> Record:
         known, just_now = frozenset(self._known), self._since(began)
