@@ -22,6 +22,7 @@ CLOCK_MARGIN = timedelta(minutes=15)  # by which the clocks of Airflow and Telzi
 MAX_SEARCH_PAGES = 100  # of 100 calls: how far a search goes back
 MAX_SINGLE_LOOKS = 100  # records that a search gets one by one, since the list didn't say whose they are
 LIST_LAG_PAUSES = (5.0, 10.0)  # seconds before each further look: a list may show a call only after a while
+WAY_OUT = "If that stays so, trigger a new DAG run: it has no earlier calls."
 
 Record = dict[str, Any]
 

@@ -101,8 +101,9 @@ class RetryRules:
 
     def request_time(self, started: float, now: float, timeout: float) -> float:
         """Seconds for one request that begins now: the connection's, or fewer if time is running out."""
-        left = started + self.retry_for - now
-        return timeout if self.retry_for <= 0 else min(timeout, max(left, MIN_REQUEST_TIME))
+        if self.retry_for <= 0 or not self.idempotent:  # cut short, a POST's answer would be lost
+            return timeout
+        return min(timeout, max(started + self.retry_for - now, MIN_REQUEST_TIME))
 
     def _retry(self, state: tenacity.RetryCallState) -> bool:
         error = _error(state)

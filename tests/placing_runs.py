@@ -46,21 +46,27 @@ class TaskState:
 
     def __init__(self) -> None:
         self.stored: dict[str, str] = {}
-        self.retentions: list[timedelta | None] = []
+        self.writes: list[tuple[str, timedelta | None]] = []
         self.broken = False
+        self.unwritable: set[str] = set()
+        """Keys that can't be written."""
+        self.superseded = False
+        """Whether the task was given to another process."""
 
     def get(self, key: str) -> Any:
         """Read, or fail as Airflow does when its API is away."""
         if self.broken:
             raise RuntimeError("API_SERVER_ERROR")
+        if self.superseded:
+            return None  # Airflow's client takes each 404 for a key that isn't there.
         return json.loads(self.stored[key]) if key in self.stored else None
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-        """Write, or fail likewise."""
-        if self.broken:
+        """Write, or fail likewise, or because this process has the task no more."""
+        if self.broken or self.superseded or key in self.unwritable:
             raise RuntimeError("API_SERVER_ERROR")
         self.stored[key] = json.dumps(value)
-        self.retentions.append(retention)
+        self.writes.append((key, retention))
 
 
 @dataclass

@@ -25,7 +25,7 @@ from airflow_provider_telzino.operators.placing import CallPlacer
 from airflow_provider_telzino.retry import NOT_FOUND_TRIES
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
-from tests.conftest import AGENT_ID, ConnectionSetter
+from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
 from tests.placing_runs import IDENTITY, NEEDS_TASK_STATE, PlacingRun, TaskRuns, TaskState
 from tests.waits import Run
 
@@ -297,6 +297,24 @@ class TestLostAnswer:
 
         assert [record] == sandbox.calls
 
+    def test_the_api_says_when_it_wants_to_be_asked_again(self, sandbox: Sandbox) -> None:
+        """No POST comes sooner."""
+        sandbox.faults.next("POST", "outbound-calls$", status=429, retry_after="1")
+        began = time.monotonic()
+
+        ends(runs().next_try(), sandbox)
+
+        assert time.monotonic() - began >= 1
+
+    def test_a_wait_beyond_the_minute_is_left_to_airflow(self, sandbox: Sandbox) -> None:
+        """The task fails at once instead of asking sooner than it was told."""
+        sandbox.faults.next("POST", "outbound-calls$", status=429, retry_after="120", times=9)
+
+        with pytest.raises(exceptions.TelzinoRateLimitError):
+            runs().next_try().step("execute")
+
+        assert methods(sandbox) == ["GET outbound-calls", "POST outbound-calls"]
+
     def test_an_api_that_is_away_was_not_reached(
         self, sandbox: Sandbox, connect: ConnectionSetter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -531,7 +549,7 @@ class TestKeptCall:
 
         assert second["id"] == first["id"]
         assert methods(sandbox) == [f"GET {first['id']}"]
-        assert state.retentions == [timedelta.max]
+        assert state.writes == [("telzino_dialling", timedelta.max), ("telzino_call", timedelta.max)]
         assert json.loads(state.stored["telzino_call"]) == {"id": first["id"], "agent_id": AGENT_ID}
 
     def test_an_older_call_that_is_kept_hides_no_newer_one(self, sandbox: Sandbox) -> None:
@@ -571,7 +589,7 @@ class TestKeptCall:
     ) -> None:
         """It is placed: failing the task would help nobody."""
         state = TaskState()
-        state.broken = True
+        state.unwritable = {"telzino_call"}
 
         ends(runs(state=state).next_try(), sandbox)
 
@@ -589,6 +607,125 @@ class TestKeptCall:
 
             assert (second["id"], second["agent_id"]) == (first["id"], AGENT_ID)
             assert len(two.calls) == 1
+
+    def test_a_kept_call_that_is_gone_is_no_reason_to_dial(self, sandbox: Sandbox) -> None:
+        """It may be another Telzino that answers: the error says how to get out of it."""
+        state = TaskState()
+        task = runs(state=state)
+        state.stored["telzino_call"] = json.dumps({"id": CALL_ID, "agent_id": AGENT_ID})
+        task.tries = 1
+
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match=f"{CALL_ID}.*new DAG run"):
+            task.next_try().step("execute")
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match=CALL_ID):
+            task.next_try().step("__fail__", error="Trigger timeout")
+
+        assert sandbox.calls == []
+
+
+@NEEDS_TASK_STATE
+class TestMark:
+    """Airflow 3.3 is told before each POST, and takes that only from the process that has the task."""
+
+    @pytest.mark.parametrize("others", [0, 150])
+    def test_a_process_that_has_the_task_no_more_does_not_dial(self, sandbox: Sandbox, others: int) -> None:
+        """It was frozen, its retry has dialled, and the list doesn't show that on its first page."""
+        state = TaskState()
+        task = runs(state=state, wait_for_completion=False)
+        frozen = task.next_try()
+        task.next_try().step("execute")
+        for _ in range(others):
+            sandbox.place(NUMBER)
+        sandbox.clock.advance(60 if others else 0)
+
+        state.superseded = True
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="another process"):
+            frozen.step("execute")
+
+        assert len(sandbox.calls) == 1 + others
+
+    def test_it_precedes_each_post(self, sandbox: Sandbox) -> None:
+        """A 429 takes time in which the task may be given to another process."""
+        state = TaskState()
+        sandbox.faults.next("POST", "outbound-calls$", status=429, times=2)
+        fired = iter([False, False, True])
+
+        class Superseded(TaskState):
+            def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
+                self.superseded = next(fired)
+                super().set(key, value, retention=retention)
+
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="another process"):
+            runs(state=Superseded()).next_try().step("execute")
+        ends(runs(state=state).next_try(), sandbox)
+
+        assert methods(sandbox).count("POST outbound-calls") == 3
+        assert len(sandbox.calls) == 1
+
+    def test_without_it_no_earlier_try_has_dialled(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A busy agent can't lock out a task that has never dialled, such as one of a backfill."""
+        monkeypatch.setattr(placing, "MAX_SEARCH_PAGES", 2)
+        for _ in range(300):
+            sandbox.place(NUMBER)
+        sandbox.clock.advance(LIST_LAG)
+        task = runs(state=TaskState(), wait_for_completion=False)
+        task.tries = 1
+
+        task.next_try().to_the_end()
+
+        assert methods(sandbox) == ["GET outbound-calls"] * 2 + ["POST outbound-calls"]
+
+    def test_without_it_a_cleared_task_may_have_dialled(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Airflow can be told to forget the state of a task that has succeeded."""
+        monkeypatch.setattr(placing, "MAX_SEARCH_PAGES", 2)
+        task = runs(state=TaskState(), wait_for_completion=False)
+        task.next_try().to_the_end()
+        task.state = TaskState()
+        for _ in range(300):
+            sandbox.place(NUMBER)
+        sandbox.clock.advance(LIST_LAG)
+        task.clear()
+
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="new DAG run"):
+            task.next_try().to_the_end()
+
+        assert len(sandbox.calls) == 301
+
+    def test_the_search_goes_back_to_it(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Calls from before cost no requests, however long ago the run was due; the first mark counts."""
+        monkeypatch.setattr(placing, "MAX_SEARCH_PAGES", 1)
+        now = datetime.now(timezone.utc)
+        for _ in range(150):
+            sandbox.add_call("completed", created_at=now - timedelta(hours=1))
+        task = runs(state=TaskState(), wait_for_completion=False, due=now - timedelta(days=30), retries=2)
+        sandbox.faults.next("POST", "outbound-calls$", status=500, times=2)
+        marks = []
+        for _ in range(2):
+            with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="got no good answer"):
+                task.next_try().step("execute")
+            marks.append(task.state.stored["telzino_dialling"] if task.state else "")
+
+        task.next_try().to_the_end()
+
+        assert len(sandbox.calls) == 151
+        assert marks[0] == marks[1]
+
+    @pytest.mark.parametrize("garbage", ['"text"', "{}", '{"since": "yesterday"}'])
+    def test_a_mark_that_can_not_be_read_is_not_nothing(self, sandbox: Sandbox, garbage: str) -> None:
+        """The list is searched, until a late call must have come into it."""
+        state = TaskState()
+        state.stored["telzino_dialling"] = garbage
+        call = placed(sandbox, "dialing")
+        task = runs(state=state, wait_for_completion=False)
+        task.tries = 1
+
+        answer = task.next_try().to_the_end()
+
+        assert answer["id"] == call["id"]
 
 
 class TestRedial:
@@ -799,6 +936,22 @@ class TestDeferral:
 
         assert [record] == sandbox.calls
 
+    @NEEDS_TASK_STATE
+    def test_a_trigger_that_never_fired_for_a_call_of_another_agent(self, connect: ConnectionSetter) -> None:
+        """The connection's agent has changed since; the kept call's counts."""
+        with Sandbox(agents=2, clock="manual") as two:
+            connect(two)
+            task = runs(state=TaskState())
+            run = task.next_try()
+            run.step("execute")
+            two.finish(two.calls[0]["id"])
+            connect(two, extra={"agent_id": two.agent_ids[1]})
+
+            resumed = PlacingRun(task.next_try().task, run.ti, runs=task)
+            record = resumed.step("__fail__", error="Trigger timeout")
+
+            assert [record] == two.calls
+
     def test_a_call_that_can_not_be_found_then_is_an_error(self, sandbox: Sandbox) -> None:
         """It doesn't dial."""
         with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="can't be found"):
@@ -838,3 +991,16 @@ class TestKill:
 
         assert sandbox.calls == []
         assert "If one is being placed, it goes on" in task_log.text
+
+    def test_a_task_that_is_killed_between_two_posts(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first one surely had no effect: there is no second."""
+        sandbox.faults.next("POST", "outbound-calls$", status=429, times=9)
+        run = runs().next_try()
+        monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: run.task.on_kill())
+
+        with pytest.raises(AirflowException, match="killed before it dialled"):
+            run.step("execute")
+
+        assert methods(sandbox) == ["GET outbound-calls", "POST outbound-calls"]

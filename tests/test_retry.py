@@ -84,3 +84,11 @@ def test_a_request_gets_no_more_time_than_is_left(retry_for: float, elapsed: flo
     rules = retry.RetryRules(idempotent=True, retry_for=retry_for, log=None)
 
     assert rules.request_time(1000.0, 1000.0 + elapsed, 30.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("elapsed", [0, 59.9, 70])
+def test_a_request_that_rings_a_person_gets_its_whole_time(elapsed: float) -> None:
+    """Cut short, its answer would be lost although a call was placed."""
+    rules = retry.RetryRules(idempotent=False, retry_for=60, log=None)
+
+    assert rules.request_time(1000.0, 1000.0 + elapsed, 30.0) == 30

@@ -180,6 +180,8 @@ class TelzinoHook(_TelzinoHookBase):
         metadata: Mapping[str, Any] | None = None,
         callback_url: str | None = None,
         agent_id: str | None = None,
+        *,
+        retry_for: float = RETRY_FOR,
     ) -> Record:
         """Place a call, which **rings a person**: ``POST /v1/agents/{agentId}/outbound-calls``.
 
@@ -189,6 +191,8 @@ class TelzinoHook(_TelzinoHookBase):
             metadata: JSON object of at most 16 KB, echoed in the record as ``request_metadata``.
             callback_url: ``https://`` URL that Telzino POSTs the result to.
             agent_id: The agent that calls; by default the hook's.
+            retry_for: Seconds for which it is tried again while the API can't have acted on it; 0 is a
+                single try.
 
         Returns:
             The API's answer: ``id``, ``status``, ``room_name``, ``created_at``.
@@ -199,7 +203,7 @@ class TelzinoHook(_TelzinoHookBase):
         """
         what = (to_number, call_context, metadata, callback_url)
         request = self._build(self.settings, agent_id, api.place_call_request, *what)
-        return self._run(request, api.read_record, RETRY_FOR)
+        return self._run(request, api.read_record, retry_for)
 
     def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
         """Find a call log by its id: ``GET /v1/agents/{agentId}/call-logs``, page by page.
@@ -379,11 +383,13 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         metadata: Mapping[str, Any] | None = None,
         callback_url: str | None = None,
         agent_id: str | None = None,
+        *,
+        retry_for: float = RETRY_FOR,
     ) -> Record:
         """Place a call, which **rings a person**; see :meth:`TelzinoHook.place_call`."""
         what = (to_number, call_context, metadata, callback_url)
         request = self._build(await self.load(), agent_id, api.place_call_request, *what)
-        return await self._run(request, api.read_record, RETRY_FOR)
+        return await self._run(request, api.read_record, retry_for)
 
     async def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
         """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""

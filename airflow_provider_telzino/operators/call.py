@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino import api
 from airflow_provider_telzino.checks import checked_agent_id, naming_the_connection
-from airflow_provider_telzino.exceptions import (
-    OUTCOME_ERRORS,
-    TelzinoError,
-    TelzinoOutcomeError,
-)
+from airflow_provider_telzino.exceptions import OUTCOME_ERRORS, TelzinoOutcomeError
 from airflow_provider_telzino.operators.placing import CallPlacer
 from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
 from airflow_provider_telzino.operators.waiting import TRIGGER_FAILED
@@ -168,7 +164,8 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         """Resume as ``CallWaiter`` does, but find the call first when Airflow has no event that names it."""
         if next_method == TRIGGER_FAILED:
             with self._softly(), self.hook() as hook:
-                self.call_id = CallPlacer(hook, self._agent(hook), context, self.log).find()["id"]
+                call = CallPlacer(hook, self._agent(hook), context, self.log).find()
+            self.call_id, self.agent_id = call["id"], call["agent_id"]
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -196,9 +193,8 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)
         if not isinstance(step, Dial):
             return {"agent_id": agent_id, **step.call}, False
-        if self._killed:
-            raise TelzinoError("The task was killed before it dialled.", conn_id=self.telzino_conn_id)
-        return placer.dial(self.to_number, self.call_context, metadata, self.callback_url), True
+        what = (self.to_number, self.call_context, metadata, self.callback_url)
+        return placer.dial(*what, is_killed=lambda: self._killed), True
 
     def _agent(self, hook: TelzinoHook) -> str:
         with naming_the_connection(self.telzino_conn_id):

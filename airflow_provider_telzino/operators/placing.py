@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from airflow_provider_telzino.exceptions import (
     TelzinoUnknownPlacementError,
 )
 from airflow_provider_telzino.models import has_ended
-from airflow_provider_telzino.operators.kept_call import KeptCall, UnreadableError
+from airflow_provider_telzino.operators.dialling import dial_until_received
+from airflow_provider_telzino.operators.kept_call import KeptCall, UnreadableError, UnwritableError
 from airflow_provider_telzino.placing import Attach, Dial, Search, TaskRun, created_at, decide
 
 if TYPE_CHECKING:
@@ -50,50 +51,81 @@ class CallPlacer:
             TelzinoUnknownPlacementError: Whether there is such a call can't be known now.
         """
         rules: dict[str, Any] = {"fail_on": fail_on, "reattach": reattach}
-        is_first = self.run.is_first
         try:
             kept = self._kept.recall()
+            dialled_since = None if kept or self.run.is_first else self._kept.dialled_since()
         except UnreadableError as error:
             self._log.warning("Airflow can't tell whether it has kept this task's call: %s.", error)
-            kept, is_first = None, False
+            return self._told(self._look_until_sure(self.run, rules))
         if kept is not None:
-            call = self._hook.get_call(*kept)
+            call = self._get_kept(*kept)
             step = decide([call], self.run, **rules)
             if isinstance(step, Attach):
                 return self._told(step)
             # Before it dials, it still has to look: a crash may have come before a newer call was kept.
             return self._told(self._look_until_sure(self._since(created_at(call)), rules))
-        if is_first:
-            # No other process can have dialled, unless Airflow's books are wrong, such as after its database
-            # was restored. One page is a cheap look for that.
-            return self._told(self._decide(self._look(self.run, max_pages=1), rules))
-        return self._told(self._look_until_sure(self.run, rules))
+        # If no process has dialled by Airflow's books, there is a cheap look all the same: they may be wrong,
+        # such as after its database was restored or Airflow was upgraded between the tries.
+        if self.run.is_first:
+            return self._told(self._decide(self._look(self.run, at_most=1), rules))
+        if self._kept.is_possible and dialled_since is None and not self.run.was_cleared:
+            pages = placing.MAX_SEARCH_PAGES
+            return self._told(self._decide(self._look(self.run, at_most=pages), rules))
+        return self._told(self._look_until_sure(self._since(dialled_since), rules))
 
     def dial(
-        self, to_number: str, call_context: str | None, metadata: Mapping[str, Any], callback_url: str | None
+        self,
+        to_number: str,
+        call_context: str | None,
+        metadata: Mapping[str, Any],
+        callback_url: str | None,
+        *,
+        is_killed: Callable[[], bool],
     ) -> Record:
         """Place the call. If the answer is lost, find out what became of it.
+
+        Args:
+            to_number: See the hook's ``place_call``, as for the next three.
+            call_context: Same.
+            metadata: Same.
+            callback_url: Same.
+            is_killed: Says whether the task was killed meanwhile.
 
         Returns:
             The API's answer with the agent's id, or the call as the list has it.
 
         Raises:
-            TelzinoUnknownPlacementError: The answer was lost, and the call didn't show up in the list.
+            TelzinoUnknownPlacementError: The answer was lost, and the call didn't show up in the list; or
+                another process may have the task now.
         """
         began = datetime.now(timezone.utc)
+
+        def may_dial() -> None:
+            self._mark_dialling()
+            if is_killed():
+                raise TelzinoError(
+                    "The task was killed before it dialled.", conn_id=self._hook.telzino_conn_id
+                )
+
+        def post() -> Record:
+            what = (to_number, call_context, metadata, callback_url)
+            return self._hook.place_call(*what, self._agent_id, retry_for=0)
+
         try:
-            call = self._hook.place_call(to_number, call_context, metadata, callback_url, self._agent_id)
+            call = self._keep(dial_until_received(may_dial, post, self._log))
         except TelzinoTransientError as error:
             if not error.maybe_received:
                 raise
             self._log.warning("%s Looking for it.", error)
-            call = self._find_lost(error, began)
-        else:
-            self._log.info("Placed call %s.", call["id"])
-        return self._keep(call)
+            return self._keep(self._find_lost(error, began))
+        self._log.info("Placed call %s.", call["id"])
+        return call
 
     def find(self) -> Record:
         """Find the call that the task placed last. Never dials.
+
+        Returns:
+            The call with its agent's id.
 
         Raises:
             TelzinoUnknownPlacementError: There is none to be found.
@@ -104,11 +136,29 @@ class CallPlacer:
         except UnreadableError:
             kept = None
         if kept is not None:
-            return self._hook.get_call(*kept)
+            return self._get_kept(*kept)
         step = self._look_until_sure(self.run, rules)
         if isinstance(step, Dial):
             raise self._unknown("The call that this task waits for can't be found in the agent's list.")
-        return step.call
+        return {**step.call, "agent_id": self._agent_id}
+
+    def _get_kept(self, call_id: str, agent_id: str) -> Record:
+        try:
+            return {**self._hook.get_call(call_id, agent_id), "agent_id": agent_id}
+        except TelzinoNotFoundError as error:
+            raise self._unknown(
+                f"Airflow has kept call {call_id} for this task, but the API doesn't know it. Does the "
+                f"connection's Host still lead to the same Telzino? {placing.WAY_OUT}"
+            ) from error
+
+    def _mark_dialling(self) -> None:
+        try:
+            self._kept.mark_dialling()
+        except UnwritableError as error:
+            raise self._unknown(
+                f"Airflow did not take the mark that the task dials now ({error}): its API is away, or "
+                "it has given the task to another process."
+            ) from error
 
     def _look_until_sure(self, run: TaskRun, rules: dict[str, Any]) -> Attach | Dial:
         """Look again and again, until a call that an earlier process placed must have come into the list."""
@@ -154,17 +204,17 @@ class CallPlacer:
             f"agent's list within {sum(placing.LIST_LAG_PAUSES):g} s."
         ) from lost
 
-    def _look(self, run: TaskRun, max_pages: int | None = None) -> list[Record]:
-        """Search the agent's list once; the whole of it that matters, unless ``max_pages`` says less."""
-        search = Search(run, max_pages or placing.MAX_SEARCH_PAGES)
+    def _look(self, run: TaskRun, *, at_most: int | None = None) -> list[Record]:
+        """Search the agent's list once; the whole of it that matters, unless so many pages will do."""
+        search = Search(run, at_most or placing.MAX_SEARCH_PAGES)
         for items, more in self._hook.call_pages(self._agent_id):
             if not search.take(items, more):
                 break
-        if max_pages is None:
+        if at_most is None:
             if not search.complete:
                 raise self._unknown(
                     f"The agent has placed more than {placing.MAX_SEARCH_PAGES * 100:,} calls since this DAG "
-                    "run was due, too many to look for this task's among them."
+                    f"run was due, too many to look for this task's among them. {placing.WAY_OUT}"
                 )
             if len(search.unclear) > placing.MAX_SINGLE_LOOKS:
                 raise self._unknown(
