@@ -20,6 +20,7 @@ from airflow_provider_telzino.models import CallStatus
 
 USER_AGENT = f"airflow-provider-telzino/{__version__}"
 MAX_PAGE_SIZE = 100
+LOG_PAGE_SIZE = 20  # call logs hold all that was said, twice: a hundred may be more than a body may have
 MAX_TOKEN_LIFETIME = 365 * 86_400  # seconds; it also keeps an absurd number from overflowing
 MAX_STALE_PAGES = 3  # pages in a row without anything new, after which a list counts as read
 TOKEN_MARGIN = 60.0  # seconds before its end at which a token counts as expired
@@ -116,7 +117,7 @@ def list_calls_request(agent_id: object, status: str | CallStatus | None, page: 
 
 def list_logs_request(agent_id: object) -> ApiRequest:
     """``GET /v1/agents/{agentId}/call-logs``: the first page of an agent's transcripts."""
-    params: dict[str, str | int] = {"page": 1, "limit": MAX_PAGE_SIZE}
+    params: dict[str, str | int] = {"page": 1, "limit": LOG_PAGE_SIZE}
     return ApiRequest("GET", f"{_agent(agent_id)}/call-logs", params=params)
 
 
@@ -220,7 +221,7 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
         )
     if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
         raise api_errors.unreadable(settings, request, "The list holds an item without an `id`.")
-    total, has_next = pagination.get("total"), pagination.get("hasNext")
+    total, has_next = pagination.get("total"), _has_next(request, pagination)
     return ListPage(
         items,
         total=total if isinstance(total, int) else 0,
@@ -228,6 +229,14 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
         # An empty page that goes on, or a list that doesn't say: its end is nowhere.
         is_certain=isinstance(has_next, bool) and (bool(items) or not has_next),
     )
+
+
+def _has_next(request: ApiRequest, pagination: Mapping[str, Any]) -> object:
+    """Read whether more pages follow; from their number, where that isn't said."""
+    has_next, pages = pagination.get("hasNext"), pagination.get("totalPages")
+    if has_next is None and isinstance(pages, int) and request.params:
+        return int(request.params["page"]) < pages
+    return has_next
 
 
 def read_certain_page(
@@ -250,17 +259,20 @@ class Pages:
 
     Args:
         limit: How many pages to read at most.
+        known: The ids of what earlier readings have seen, which is left out, too; this one adds its own. If
+            there are any, the first page without anything new is the last one.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, known: set[str] | None = None) -> None:
         self._left = math.inf if limit is None else limit
         self._stale = 0
-        self._seen: set[str] = set()
+        self._most_stale = 1 if known else MAX_STALE_PAGES
+        self._seen: set[str] = set() if known is None else known
 
     def wanted(self) -> bool:
         """Whether one more page is to be read. Each question counts as a page."""
         self._left -= 1
-        return self._left >= 0 and self._stale < MAX_STALE_PAGES
+        return self._left >= 0 and self._stale < self._most_stale
 
     def new(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave out what an earlier page had."""

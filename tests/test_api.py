@@ -367,6 +367,16 @@ class TestAnswers:
         for last in (page | {"pagination": {"hasNext": False}}, page | {"data": []}):
             assert api.read_page(SETTINGS, request, answer(200, last))[1] is None
 
+    @pytest.mark.parametrize(("pages", "is_last"), [(1, True), (2, True), (3, False), ("many", None)])
+    def test_a_page_that_only_counts_the_pages(self, pages: object, is_last: bool | None) -> None:
+        """Without ``hasNext`` their number tells whether another one follows."""
+        request = api.next_page(api.list_calls_request(AGENT_ID, None))
+        page = {"data": [{"id": "a"}], "pagination": {"totalPages": pages}}
+
+        found = api.read_list_page(SETTINGS, request, answer(200, page))
+
+        assert (found.is_last, found.is_certain) == (is_last is not False, is_last is not None)
+
     @pytest.mark.parametrize(
         "content", [{}, {"data": []}, {"data": {}, "pagination": {}}, {"data": [{}], "pagination": {}}]
     )
@@ -385,6 +395,21 @@ def test_pages_leave_out_what_came_before() -> None:
     assert wanted == [True, True, False]
     assert pages.new([{"id": "a"}, {"id": "b"}]) == [{"id": "a"}, {"id": "b"}]
     assert pages.new([{"id": "b"}, {"id": "c"}]) == [{"id": "c"}]
+
+
+def test_a_further_reading_ends_where_nothing_is_new() -> None:
+    """It leaves out what the earlier one had, and a new item that pushed others on doesn't end it."""
+    known: set[str] = set()
+    first = api.Pages(known=known)
+    first.new([{"id": "a"}, {"id": "b"}])
+    first.new([{"id": "c"}])
+
+    second = api.Pages(known=known)
+
+    assert second.new([{"id": "new"}, {"id": "a"}]) == [{"id": "new"}]
+    assert second.wanted()
+    assert second.new([{"id": "b"}, {"id": "c"}]) == []
+    assert not second.wanted()
 
 
 def test_secrets_are_not_in_the_repr_of_settings() -> None:

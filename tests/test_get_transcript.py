@@ -80,6 +80,42 @@ def test_a_log_that_is_not_there_yet_is_waited_for(sandbox: Sandbox, record: dic
     assert len(sandbox.requests) == 4
 
 
+def test_pages_are_small(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """A call log holds all that was said, with all partial entries: a hundred don't fit into an answer."""
+    for _ in range(25):
+        sandbox.add_call("completed")
+
+    assert get(record)
+    assert [request.query["limit"] for request in sandbox.requests] == ["20", "20"]
+
+
+def test_a_further_look_reads_only_the_newest(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """Until the last one: the order of call logs isn't documented, so that reads them all once more."""
+    for _ in range(45):
+        sandbox.add_call("completed")
+
+    with pytest.raises(exceptions.TelzinoNotFoundError, match="newest 5,000 call logs"):
+        get(CALL_ID, timeout=0.25)
+
+    pages = [int(request.query["page"]) for request in sandbox.requests]
+    assert pages[:4] == [1, 2, 3, 1]
+    assert pages[-4:] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("text", [None, 5])
+def test_a_log_without_text(sandbox: Sandbox, record: dict[str, Any], text: object) -> None:
+    """An XCom that says None would be taken for a transcript; a retry may find the text."""
+    log = {"id": record["transcript_id"], "transcript_text": text, "transcript_json": []}
+    page = json.dumps({"data": [log], "pagination": {"hasNext": False}}).encode()
+    sandbox.faults.next("GET", "call-logs", raw_body=page, times=2)
+
+    with pytest.raises(exceptions.TelzinoNotFoundError, match="no `transcript_text`") as caught:
+        get(record)
+
+    assert not isinstance(caught.value, AirflowFailException)
+    assert get(record, content="entries") == []
+
+
 def test_the_wait_is_bounded(sandbox: Sandbox, record: dict[str, Any]) -> None:
     """A log that doesn't come is an error that says what was looked for, and where."""
     sandbox.faults.next("GET", "call-logs", raw_body=NO_LOGS, times=1_000)
@@ -110,6 +146,7 @@ def test_a_call_that_never_connected(sandbox: Sandbox, status: str) -> None:
         ({"id": CALL_ID, "status": "dialing", "transcript_id": None}, "not final: it says dialing"),
         ({"id": CALL_ID, "status": "completed"}, "no `transcript_id`.*`record_fields`"),
         ({"id": CALL_ID, "transcript_id": CALL_ID}, "no `status`.*`record_fields`"),
+        ({"id": CALL_ID, "status": "queued", "room_name": "r"}, "no `transcript_id`"),
         ("None", "`transcript_id` should be a UUID"),
     ],
 )

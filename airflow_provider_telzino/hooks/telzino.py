@@ -44,7 +44,7 @@ T = TypeVar("T")
 Reader = Callable[[Settings, api.ApiRequest, api.ApiAnswer], T]
 
 DEFAULT_CONN_ID = "telzino_default"
-MAX_TRANSCRIPT_PAGES = 50  # of 100 call logs: how far a search for a transcript goes back
+MAX_TRANSCRIPT_PAGES = 250  # of 20 call logs: how far a search for a transcript goes back
 CONNECTION_TEST_TIMEOUT = 20.0  # seconds a request; Airflow cuts a connection test off at 60 s
 
 
@@ -81,9 +81,9 @@ class _TelzinoHookBase(BaseHook):
 
     def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
         return TelzinoNotFoundError(
-            f"Transcript {transcript_id} is not among the agent's newest {MAX_TRANSCRIPT_PAGES} pages of "
-            "call logs. Check that it is the `transcript_id` of a call of this agent; it may take a moment "
-            "to appear after the call.",
+            f"Transcript {transcript_id} is not among the agent's newest "
+            f"{MAX_TRANSCRIPT_PAGES * api.LOG_PAGE_SIZE:,} call logs. Check that it is the `transcript_id` "
+            "of a call of this agent; it may take a moment to appear after the call.",
             conn_id=self.telzino_conn_id,
         )
 
@@ -205,12 +205,16 @@ class TelzinoHook(_TelzinoHookBase):
         request = self._build(self.settings, agent_id, api.place_call_request, *what)
         return self._run(request, api.read_record, retry_for)
 
-    def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
+    def get_transcript(
+        self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
+    ) -> Record:
         """Find a call log by its id: ``GET /v1/agents/{agentId}/call-logs``, page by page.
 
         Args:
             transcript_id: The record's ``transcript_id`` (UUID).
             agent_id: The agent; by default the hook's.
+            known: A set for several looks in a row, empty at first: each one ends at the first page on which
+                it finds nothing new.
 
         Returns:
             The call log, exactly as the API gives it.
@@ -220,7 +224,7 @@ class TelzinoHook(_TelzinoHookBase):
         """
         wanted = self._transcript_id(transcript_id)
         request = self._build(self.settings, agent_id, api.list_logs_request)
-        for log in self._items(request, max_pages=MAX_TRANSCRIPT_PAGES):
+        for log in self._items(request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
             if log["id"].lower() == wanted:
                 return log
         raise self._no_such_transcript(wanted)
@@ -245,8 +249,8 @@ class TelzinoHook(_TelzinoHookBase):
             self.close()
         return True, f"Telzino accepts the credentials. {found}"
 
-    def _items(self, request: api.ApiRequest | None, max_pages: int | None = None) -> Iterator[Record]:
-        pages = api.Pages(max_pages)
+    def _items(self, request: api.ApiRequest | None, pages: api.Pages | None = None) -> Iterator[Record]:
+        pages = pages or api.Pages()
         while request is not None and pages.wanted():
             items, request = self._run(request, api.read_page, RETRY_FOR)
             yield from pages.new(items)
@@ -391,19 +395,21 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         request = self._build(await self.load(), agent_id, api.place_call_request, *what)
         return await self._run(request, api.read_record, retry_for)
 
-    async def get_transcript(self, transcript_id: str, agent_id: str | None = None) -> Record:
+    async def get_transcript(
+        self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
+    ) -> Record:
         """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""
         wanted = self._transcript_id(transcript_id)
         request = self._build(await self.load(), agent_id, api.list_logs_request)
-        async for log in self._items(request, max_pages=MAX_TRANSCRIPT_PAGES):
+        async for log in self._items(request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
             if log["id"].lower() == wanted:
                 return log
         raise self._no_such_transcript(wanted)
 
     async def _items(
-        self, request: api.ApiRequest | None, max_pages: int | None = None
+        self, request: api.ApiRequest | None, pages: api.Pages | None = None
     ) -> AsyncIterator[Record]:
-        pages = api.Pages(max_pages)
+        pages = pages or api.Pages()
         while request is not None and pages.wanted():
             items, request = await self._run(request, api.read_page, RETRY_FOR)
             for item in pages.new(items):

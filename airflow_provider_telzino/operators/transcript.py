@@ -43,7 +43,7 @@ class TelzinoGetTranscriptOperator(BaseOperator):
 
     Raises:
         TelzinoNoTranscriptError: The call never connected. The task fails without retries.
-        TelzinoNotFoundError: The call log is not there when ``timeout`` is over.
+        TelzinoNotFoundError: The call log is not there when ``timeout`` is over, or has no text.
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
@@ -89,7 +89,7 @@ class TelzinoGetTranscriptOperator(BaseOperator):
         with TelzinoHook(self.telzino_conn_id, agent_id) as hook:
             log = self._wait_for(hook, transcript_id)
         if self.content == "text":
-            return log.get("transcript_text")
+            return self._text_of(log)
         entries = [
             entry
             for entry in log.get("transcript_json") or ()
@@ -99,15 +99,28 @@ class TelzinoGetTranscriptOperator(BaseOperator):
 
     def _wait_for(self, hook: TelzinoHook, transcript_id: str) -> Record:
         deadline = time.monotonic() + self.timeout
+        known: set[str] = set()  # by which a further look reads the newest logs only
         while True:
+            left = deadline - time.monotonic()
+            is_last = left <= 0
             try:
-                return hook.get_transcript(transcript_id)
+                # The last look reads all of them once more: the order of call logs isn't documented.
+                return hook.get_transcript(transcript_id, known=None if is_last else known)
             except TelzinoNotFoundError as error:
-                left = deadline - time.monotonic()
-                if left <= 0:
+                if is_last:
                     raise
                 self.log.info("%s Looking again.", error)
-                time.sleep(min(self.poll_interval, left))
+                time.sleep(min(self.poll_interval, max(0.0, deadline - time.monotonic())))
+
+    def _text_of(self, log: Record) -> str:
+        text = log.get("transcript_text")
+        if not isinstance(text, str):
+            raise TelzinoNotFoundError(
+                f"Call log {log['id']} has no `transcript_text`. With `content`, choose `entries` or `log` "
+                "to push what else it has.",
+                conn_id=self.telzino_conn_id,
+            )
+        return text
 
     def _id_in(self, record: Mapping[str, Any]) -> str:
         about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": record.get("id")}

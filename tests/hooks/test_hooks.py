@@ -126,7 +126,7 @@ class TestReading:
         """The search ends, and says where it looked."""
         sandbox.add_call(status="completed")
 
-        with pytest.raises(exceptions.TelzinoNotFoundError, match="pages of call logs"):
+        with pytest.raises(exceptions.TelzinoNotFoundError, match="newest 5,000 call logs"):
             hook.get_transcript(OTHER_ID)
 
     def test_the_agent_of_a_method_wins(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
