@@ -41,6 +41,19 @@ class ApiRequest:
     """Whether it carries the access token."""
 
     @property
+    def body(self) -> bytes | None:
+        """The JSON as it is sent: as compact as ``checks`` measures it."""
+        if self.json is None:
+            return None
+        text = json.dumps(self.json, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")  # half a character, which is JSON's own escape then
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What describes the body."""
+        return {} if self.json is None else {"Content-Type": "application/json"}
+
+    @property
     def idempotent(self) -> bool:
         """Whether sending it twice does no harm. Placing a call twice rings a person twice."""
         return self.method == "GET" or not self.authorized

@@ -90,9 +90,15 @@ def checked_status(value: str | CallStatus) -> CallStatus:
 def checked_number(to_number: object) -> str:
     """Check a phone number: E.164, as the API wants it."""
     if not isinstance(to_number, str) or not _E164.fullmatch(to_number):
+        fix = ""
+        if isinstance(to_number, (int, float)):
+            fix = (
+                " Under `render_template_as_native_obj=True` a template's text becomes a number: put quotes "
+                "around it, as in \"'{{ params.to_number }}'\"."
+            )
         raise TelzinoConfigurationError(
             "`to_number` should be a phone number in E.164 form: '+', country code and number, at most 15 "
-            f"digits and nothing else, such as +18135551234. It is {_kind(to_number)}."
+            f"digits and nothing else, such as +18135551234. It is {_kind(to_number)}.{fix}"
         )
     return to_number
 

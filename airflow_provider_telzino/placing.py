@@ -76,12 +76,13 @@ class TaskRun:
 
 
 def _earliest_start(dag_run: Any) -> datetime | None:
-    """When the run may have begun at the earliest. Its ``start_date`` won't do: a clear resets that."""
+    """When the run may have begun at the earliest. Its ``start_date`` alone won't do: a clear resets that."""
     # Airflow 2.11 has no `run_after`.
     due = getattr(dag_run, "run_after", None) or getattr(dag_run, "data_interval_end", None)
     if not isinstance(due, datetime) or due > datetime.now(timezone.utc):
         return None  # A run of the future that runs already: Airflow 2 can be told to allow it.
-    return due - CLOCK_MARGIN
+    started = getattr(dag_run, "start_date", None)  # such a run's is before it was due
+    return min(due, started if isinstance(started, datetime) else due) - CLOCK_MARGIN
 
 
 def with_identity(metadata: object, run: TaskRun, *, reattach: bool) -> Record:

@@ -386,6 +386,14 @@ class TestAnswers:
             api.read_page(SETTINGS, api.list_calls_request(AGENT_ID, None), answer(200, content))
 
 
+def test_a_body_is_json_whatever_it_holds() -> None:
+    """Half a character has no UTF-8; JSON has an escape for it."""
+    request = replace(GET_CALL, json={"to": "ü\ud800"})
+
+    assert request.body == b'{"to":"\xc3\xbc\\ud800"}'
+    assert GET_CALL.body is None
+
+
 def test_pages_leave_out_what_came_before() -> None:
     """An item that a shift pushes to the next page comes once; a limit of pages ends the reading."""
     pages = api.Pages(limit=2)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -220,6 +221,23 @@ class TestChecks:
         assert "SECRET" not in message
         assert "connection telzino_default" in message
         assert sandbox.requests == []
+
+    def test_templates_that_become_numbers(self, sandbox: Sandbox) -> None:
+        """Airflow can be told to evaluate what it renders: the error says how to keep text."""
+        with DAG("native", schedule=None, render_template_as_native_obj=True):
+            plain, quoted = (
+                TelzinoPlaceCallOperator(task_id=name, to_number=template)
+                for name, template in [("plain", "{{ number }}"), ("quoted", "'{{ number }}'")]
+            )
+        context: Any = {"number": NUMBER}
+        plain.render_template_fields(context)
+        quoted.render_template_fields(context)
+
+        with pytest.raises(exceptions.TelzinoConfigurationError, match="put quotes around it") as caught:
+            PlacingRun(plain, runs().next_try().ti, runs=runs()).step("execute")
+
+        assert NUMBER[1:] not in str(caught.value)
+        assert quoted.to_number == NUMBER
 
     def test_an_agent_is_needed(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
         """From the task or from the connection."""
@@ -887,6 +905,28 @@ class TestClear:
 
         assert record["id"] != first["id"]
         assert len(sandbox.calls) == 2
+
+    def test_a_call_to_another_number_is_told_of(
+        self, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
+    ) -> None:
+        """The number was corrected before the clear; the log doesn't tell either."""
+        task = runs()
+        first = ends(task.next_try(), sandbox)
+        sandbox.clock.advance(60)
+        task.clear()
+        assert task.next_try().step("execute") == first
+        assert "another number" not in task_log.text
+        task.arguments["to_number"] = MAGIC_NUMBERS["busy"]
+        task.clear()
+
+        assert task.next_try().step("execute") == first
+
+        assert f"Call {first['id']} went to another number than the task has now." in task_log.text
+        assert NUMBER not in task_log.text
+        assert MAGIC_NUMBERS["busy"] not in task_log.text
+        task.arguments["reattach"] = False
+        task.clear()
+        assert ends(task.next_try(), sandbox)["to_number"] == MAGIC_NUMBERS["busy"]
 
     def test_without_reattach_a_live_call_is_gone_on_with(self, sandbox: Sandbox) -> None:
         """Nobody is called twice at the same time."""

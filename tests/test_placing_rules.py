@@ -77,6 +77,14 @@ class TestTaskRun:
 
         assert read.since is None
 
+    def test_a_run_that_began_before_it_was_due(self) -> None:
+        """It was one of the future then; its calls are as old as its start."""
+        due, start = NOW - timedelta(minutes=10), NOW - timedelta(hours=2)
+
+        read = TaskRun.from_context(context(run_after=None, data_interval_end=due, start_date=start))
+
+        assert read.since == start - CLOCK_MARGIN
+
     @pytest.mark.parametrize(
         ("attributes", "is_first"),
         [

@@ -69,8 +69,8 @@ class RequestsTransport:
                     request.method,
                     f"{self.settings.base_url}{request.path}",
                     params=request.params,
-                    json=request.json,
-                    headers={"Authorization": f"Bearer {token}"} if token else None,
+                    data=request.body,
+                    headers=_headers(request, token),
                     auth=lambda prepared: (
                         prepared
                     ),  # else requests puts credentials from ~/.netrc in its place
@@ -150,8 +150,8 @@ class AiohttpTransport:
                 request.method,
                 f"{self.settings.base_url}{request.path}",
                 params=request.params,
-                json=request.json,
-                headers={"Authorization": f"Bearer {token}"} if token else None,
+                data=request.body,
+                headers=_headers(request, token),
                 timeout=_client_timeout(timeout),
                 proxy=self.proxy,
                 allow_redirects=False,
@@ -188,6 +188,10 @@ def _ssl_context(path: str | None) -> ssl.SSLContext:
     """Make TLS settings. They are large and slow to make, so all sessions with one CA bundle share them."""
     is_folder = path is not None and os.path.isdir(path)
     return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+
+
+def _headers(request: api.ApiRequest, token: str | None) -> dict[str, str]:
+    return request.headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
 def _is_local(settings: Settings) -> bool:

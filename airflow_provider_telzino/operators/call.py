@@ -192,6 +192,12 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             api.place_call_request(agent_id, self.to_number, self.call_context, metadata, self.callback_url)
         step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)
         if not isinstance(step, Dial):
+            if step.call.get("to_number", self.to_number) != self.to_number:
+                self.log.warning(
+                    "Call %s went to another number than the task has now. Clear the task with "
+                    "`reattach=False` to place a new one.",
+                    step.call["id"],
+                )
             return {"agent_id": agent_id, **step.call}, False
         what = (self.to_number, self.call_context, metadata, self.callback_url)
         return placer.dial(*what, is_killed=lambda: self._killed), True

@@ -157,6 +157,27 @@ class TestPlacing:
         assert hook.get_call(answer["id"])["call_context"] == "Call John."
         assert hook.get_call(answer["id"])["request_metadata"] == {"crm": 1}
 
+    def test_metadata_is_sent_as_it_was_measured(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """Compact and in UTF-8: what just fits must not grow by escapes on its way."""
+        metadata = {"ü": "ü" * 8_180, "n": [1, 2]}
+
+        hook.place_call(NUMBER, metadata=metadata)
+
+        (request,) = sandbox.requests
+        assert '"metadata":{"ü":"üü'.encode() in request.body
+        assert len(request.body) < 16_384 + 100
+        assert request.headers["content-type"] == "application/json"
+        assert sandbox.calls[0]["request_metadata"] == metadata
+
+    def test_a_single_post(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """Who has to ask something before each POST tries again by himself."""
+        sandbox.faults.next("POST", "outbound-calls$", status=429, retry_after="0", times=2)
+
+        with pytest.raises(exceptions.TelzinoRateLimitError):
+            hook.place_call(NUMBER, retry_for=0)
+
+        assert len(sandbox.requests) == 1
+
     @pytest.mark.parametrize(
         "fault",
         [
