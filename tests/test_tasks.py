@@ -25,7 +25,7 @@ from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
-from tests.waits import Run
+from tests.waits import EVENT_FIELDS, Run
 
 pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 
@@ -504,8 +504,7 @@ class TestEvents:
         run.to_the_end()
         event = run.fire(deferral)
 
-        ids = {"call_id", "agent_id"}
-        assert set(event) == ids | {"outcome", "status", "status_since", "error", "deadline"}
+        assert set(event) == EVENT_FIELDS
         stored = json.dumps([event, deferral.trigger.serialize(), deferral.kwargs]) + task_log.text
         for private in (*SECRETS, record["summary_text"]):
             assert private not in stored

@@ -171,6 +171,7 @@ class TestAtParse:
 
         assert mapped.start_trigger_args is None
 
+    @ABLE
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [

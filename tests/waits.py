@@ -9,6 +9,9 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+EVENT_FIELDS = {"outcome", "call_id", "agent_id", "status", "status_since", "error", "deadline"}
+"""All that a trigger may tell: ids, statuses and times."""
+
 
 @dataclass
 class TaskInstance:

@@ -195,7 +195,7 @@ def left_out(task: TriggererUser) -> str | None:
 def _is_plain_output(value: Any) -> bool:
     """Whether an argument is one XCom of one task: its output, or ``output["key"]``."""
     is_plain = isinstance(value, XComArg) and isinstance(getattr(value, "key", None), str)
-    return is_plain and not value.operator.is_mapped
+    return is_plain and not hasattr(value.operator, "partial_kwargs")  # which mapped tasks have
 
 
 def _kept(value: Any) -> Any:

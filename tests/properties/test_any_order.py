@@ -19,7 +19,7 @@ from airflow_provider_telzino import retry
 from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID
-from tests.waits import Run, first_event, rebuilt
+from tests.waits import EVENT_FIELDS, Run, first_event, rebuilt
 
 LIVE = ("queued", "dispatching", "dispatched", "dialing", "in_progress", "pondering")
 ENDED = ("completed", "no_answer", "busy", "failed")
@@ -182,7 +182,7 @@ class WaitMachine(RuleBasedStateMachine):
         else:
             assert event["outcome"] == "ended"
             assert event["status"] == self.ended.get(wait.call_id)
-        assert set(event) == {"outcome", "call_id", "status", "status_since", "error", "deadline"}
+        assert set(event) == EVENT_FIELDS
 
     def check_result(self, wait: Waiting) -> None:
         """A task ends with the record of its call, which has ended."""
