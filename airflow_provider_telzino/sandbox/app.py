@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,18 +11,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import Request
 from starlette.routing import Match
 
 from airflow_provider_telzino.sandbox import schemas
+from airflow_provider_telzino.sandbox.access import Access
 from airflow_provider_telzino.sandbox.clock import timestamp
 from airflow_provider_telzino.sandbox.page import CONTENT_SECURITY_POLICY, LIVE_CALLS, asset, html_page
-from airflow_provider_telzino.sandbox.store import ForbiddenError, NotFoundError
+from airflow_provider_telzino.sandbox.store import ForbiddenError, NotFoundError, Store
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
-    from airflow_provider_telzino.sandbox.access import Access
-    from airflow_provider_telzino.sandbox.store import Store
+    from airflow_provider_telzino.sandbox.wire import Application, Receive, Scope, Send
 
 ERROR_CODES = {
     400: "bad_request",
@@ -32,6 +32,8 @@ ERROR_CODES = {
     429: "too_many_requests",
     500: "internal_server_error",
 }
+STORE, ACCESS = "sandbox_store", "sandbox_access"
+"""Under these names the ASGI scope has what belongs to the one sandbox that is asked."""
 BEARER = HTTPBearer(auto_error=False, description="A token of `POST /oauth/token`")
 _DESCRIPTIONS = {
     400: "Bad parameters",
@@ -41,6 +43,20 @@ _DESCRIPTIONS = {
     429: "Too many requests; `Retry-After` may be there",
     500: "Server error",
 }
+
+
+async def _store(request: Request) -> Store:
+    store: Store = request.scope[STORE]
+    return store
+
+
+async def _access(request: Request) -> Access:
+    access: Access = request.scope[ACCESS]
+    return access
+
+
+TheStore = Annotated[Store, Depends(_store)]
+TheAccess = Annotated[Access, Depends(_access)]
 
 
 def problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -63,16 +79,27 @@ def page_answer(items: list[dict[str, Any]], page: int, limit: int, total: int) 
     return JSONResponse({"data": items, "pagination": pagination})
 
 
-def build_app(store: Store, access: Access) -> FastAPI:
-    """Return the whole application: the API, the live page, and the OpenAPI document."""
+def build_app(store: Store, access: Access) -> Application:
+    """Return the whole application of one sandbox: the API, the live page, and the OpenAPI document."""
+    api = _api()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await api({**scope, STORE: store, ACCESS: access}, receive, send)
+
+    return app
+
+
+@functools.cache
+def _api() -> FastAPI:
+    """Return the application that the sandboxes of a process share: to make one takes long."""
     app = _SandboxApp(
         title="Telzino sandbox",
         description="A local stand-in for the Telzino API. No phone rings.",
         redirect_slashes=False,
     )
-    app.include_router(_token_routes(access))
-    app.include_router(_agent_routes(store, access))
-    app.include_router(_page_routes(store))
+    app.include_router(_token_routes())
+    app.include_router(_agent_routes())
+    app.include_router(_page_routes())
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(NotFoundError, _not_found)
@@ -80,11 +107,11 @@ def build_app(store: Store, access: Access) -> FastAPI:
     return app
 
 
-def _token_routes(access: Access) -> APIRouter:
+def _token_routes() -> APIRouter:
     routes = APIRouter(tags=["access"])
 
     @routes.post("/oauth/token", response_model=schemas.Token, responses=_problems(400, 401, 429, 500))
-    async def fetch_token(body: schemas.TokenRequest) -> JSONResponse:
+    async def fetch_token(body: schemas.TokenRequest, access: TheAccess) -> JSONResponse:
         """Exchange client credentials for an access token."""
         token = access.new_token(body.client_id, body.client_secret)
         if token is None:
@@ -95,8 +122,10 @@ def _token_routes(access: Access) -> APIRouter:
     return routes
 
 
-def _agent_routes(store: Store, access: Access) -> APIRouter:
-    async def authorize(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
+def _agent_routes() -> APIRouter:
+    async def authorize(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)], access: TheAccess
+    ) -> None:
         if given is None or not access.allows(given.credentials):
             message = "The access token is missing, unknown or expired."
             raise HTTPException(401, message, {"WWW-Authenticate": "Bearer"})
@@ -107,20 +136,21 @@ def _agent_routes(store: Store, access: Access) -> APIRouter:
 
     @routes.get("", response_model=schemas.AgentPage, responses=of_all, tags=["agents"])
     async def list_agents(
-        page: schemas.PageNumber = 1, limit: schemas.PageSize = schemas.DEFAULT_PAGE_SIZE
+        store: TheStore, page: schemas.PageNumber = 1, limit: schemas.PageSize = schemas.DEFAULT_PAGE_SIZE
     ) -> JSONResponse:
         """List the agents that this token can see."""
         agents = [agent.as_json for agent in store.agents]
         return page_answer(agents[(page - 1) * limit : page * limit], page, limit, len(agents))
 
     @routes.get("/{agentId}", response_model=schemas.AgentAnswer, responses=of_one, tags=["agents"])
-    async def get_agent(agent_id: schemas.AgentId) -> JSONResponse:
+    async def get_agent(agent_id: schemas.AgentId, store: TheStore) -> JSONResponse:
         """Get one agent."""
         return JSONResponse({"data": store.agent(agent_id).as_json})
 
     @routes.get("/{agentId}/call-logs", response_model=schemas.CallLogPage, responses=of_one, tags=["agents"])
     async def list_call_logs(
         agent_id: schemas.AgentId,
+        store: TheStore,
         page: schemas.PageNumber = 1,
         limit: schemas.PageSize = schemas.DEFAULT_PAGE_SIZE,
     ) -> JSONResponse:
@@ -135,7 +165,9 @@ def _agent_routes(store: Store, access: Access) -> APIRouter:
         responses=of_one,
         tags=["outbound calls"],
     )
-    async def place_call(agent_id: schemas.AgentId, body: schemas.CallRequest) -> JSONResponse:
+    async def place_call(
+        agent_id: schemas.AgentId, body: schemas.CallRequest, store: TheStore
+    ) -> JSONResponse:
         """Place a call. Not idempotent: two requests are two calls."""
         asked = body.model_dump(exclude_unset=True)
         asked["request_metadata"] = asked.pop("metadata", None)
@@ -151,6 +183,7 @@ def _agent_routes(store: Store, access: Access) -> APIRouter:
     )
     async def list_calls(
         agent_id: schemas.AgentId,
+        store: TheStore,
         page: schemas.PageNumber = 1,
         limit: schemas.PageSize = schemas.DEFAULT_PAGE_SIZE,
         status: schemas.StatusFilter = None,
@@ -165,14 +198,14 @@ def _agent_routes(store: Store, access: Access) -> APIRouter:
         responses=of_one,
         tags=["outbound calls"],
     )
-    async def get_call(agent_id: schemas.AgentId, call_id: schemas.CallId) -> JSONResponse:
+    async def get_call(agent_id: schemas.AgentId, call_id: schemas.CallId, store: TheStore) -> JSONResponse:
         """Get the record of a call as it is now."""
         return JSONResponse(store.record(store.call(call_id, agent_id)))
 
     return routes
 
 
-def _page_routes(store: Store) -> APIRouter:
+def _page_routes() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
 
@@ -189,7 +222,7 @@ def _page_routes(store: Store) -> APIRouter:
         return Response(asset("page.js"), media_type="text/javascript", headers=headers)
 
     @routes.get("/sandbox/calls.json")
-    async def show_calls() -> JSONResponse:
+    async def show_calls(store: TheStore) -> JSONResponse:
         calls, total = store.latest(LIVE_CALLS)
         return JSONResponse(
             {"now": timestamp(store.clock.now()), "speed": store.clock.speed, "total": total, "calls": calls},
