@@ -14,6 +14,7 @@ from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer
 from tests.integration.finished_run import ACCESS_TOKEN, CLIENT_SECRET, FinishedRun
 from tests.integration.leaks import Watcher
+from tests.integration.metrics import MetricsServer
 from tests.integration.stage import DAGS_FOLDER
 from tests.programs import needs
 
@@ -49,9 +50,14 @@ def finished_run(
             database = stack.enter_context(PostgresServer(family)).url
         # In this process, so that the tests lead its calls; they stay as they are meanwhile.
         sandbox = stack.enter_context(Sandbox(client_secret=CLIENT_SECRET, access_token=ACCESS_TOKEN))
+        metrics = stack.enter_context(MetricsServer())
         airflow = stack.enter_context(
             AirflowInstance(
-                home, dags_folder=DAGS_FOLDER / "end_to_end", sql_alchemy_conn=database, family=family
+                home,
+                dags_folder=DAGS_FOLDER / "end_to_end",
+                sql_alchemy_conn=database,
+                family=family,
+                extra_env=metrics.settings,
             )
         )
         airflow.migrate()
@@ -60,6 +66,6 @@ def finished_run(
         url = database or airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
         watcher = Watcher(url, airflow.env["AIRFLOW__CORE__FERNET_KEY"])
         stack.callback(watcher.close)
-        run = FinishedRun(airflow, sandbox, watcher)
+        run = FinishedRun(airflow, sandbox, watcher, metrics)
         run.play(MAPPED_WAITS[request.param])
         yield run

@@ -13,6 +13,7 @@ import requests
 from airflow_provider_telzino.sandbox import CLIENT_ID, DEFAULT_AGENT_ID, Sandbox
 from devtools.airflow_instance import AirflowInstance
 from tests.integration.leaks import Watcher, written_files
+from tests.integration.metrics import MetricsServer
 
 DAG_ID = "end_to_end"
 TIMEOUT = 400.0  # seconds for each step, on a machine that is busy with other things
@@ -54,6 +55,7 @@ class FinishedRun:
     airflow: AirflowInstance
     sandbox: Sandbox
     watcher: Watcher
+    metrics: MetricsServer
     run_id: str = ""
     calls: dict[str, str] = field(default_factory=dict)
     """The call's id, by how it ends."""

@@ -163,3 +163,16 @@ def test_the_log_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
     assert len(statuses) >= 2
     assert statuses[-1] == "completed"
     assert "completed" not in statuses[:-1]
+
+
+def test_metrics(finished_run: FinishedRun) -> None:
+    """A real triggerer sends them as Airflow sends its own: waits, requests, and how late ends are seen."""
+    metrics = finished_run.metrics
+    waits, lags = metrics.values("telzino.waits"), metrics.values("telzino.detection_lag")
+
+    assert max(waits) >= len(finished_run.mapped)
+    assert waits[-1] == 0
+    assert len(lags) >= len(finished_run.mapped)
+    assert 0 <= min(lags) <= max(lags) < 60_000  # milliseconds
+    assert len(metrics.values("telzino.requests")) > len(lags) / 100
+    assert metrics.values("ti_successes")  # of Airflow's own: the server hears all of it
