@@ -24,6 +24,7 @@ from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
+from airflow_provider_telzino.triggers import channel
 from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
 from tests.waits import EVENT_FIELDS, Run
 
@@ -463,6 +464,7 @@ class TestFaults:
         self, sandbox: Sandbox, live: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Airflow says that a connection isn't defined also while its database is away: the wait goes on."""
+        monkeypatch.setattr(channel, "MISSING_FOR", 0.0)
         run = Run(sensor(call_id=live["id"]))
         first = run.step("execute")
         with monkeypatch.context() as away:
@@ -481,6 +483,7 @@ class TestFaults:
         self, live: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A connection that only the worker has is a refusal, not a crash of the trigger."""
+        monkeypatch.setattr(channel, "MISSING_FOR", 0.0)
         run = Run(sensor(call_id=live["id"]))
         deferral = run.step("execute")
         monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
 from airflow_provider_telzino import metrics, retry
 from airflow_provider_telzino.exceptions import (
@@ -19,7 +19,10 @@ from airflow_provider_telzino.exceptions import (
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
 MAX_IN_FLIGHT = 4  # requests of one connection at the same time
-RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew
+RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew,
+RELOAD_FROM = 3  # by so many failures in a row: a single one has other reasons
+MISSING_FOR = 60.0
+"""Seconds after which Airflow is believed that it has no such connection: 3.3 says so whatever goes wrong."""
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,6 +71,7 @@ class Channel:
         self._failures = 0
         self._resume_at = 0.0
         self._loaded_at = self._now()
+        self._missing_since: float | None = None  # by Airflow's word
 
     async def release(self) -> None:
         """Have one user less; the last one closes the session."""
@@ -99,19 +103,14 @@ class Channel:
                 await asyncio.sleep(pause)
             try:
                 await self._load()
+                asked = self._now()
                 metrics.stats.incr(metrics.REQUESTS)
                 answer = await request(self.hook)
             except TelzinoTransientError as error:
                 await self._failed(error)
                 raise
             except TelzinoCredentialsError as error:
-                fresh = self._now() - self._loaded_at < RELOAD_AFTER
-                await self._forget_connection()
-                if fresh:
-                    raise ConnectionUnusableError(error) from error
-                again = TelzinoUnavailableError(f"{error} The connection is read anew.")
-                await self._failed(again)
-                raise again from error
+                await self._refused(error, asked)
             except TelzinoError:
                 self._succeeded()  # It is the answer to this request, and no trouble of the API.
                 raise
@@ -123,13 +122,30 @@ class Channel:
             await self.hook.load(retry_for=0)
         except TelzinoTransientError:
             raise
+        except AirflowNotFoundException as error:
+            self._missing_since = self._now() if self._missing_since is None else self._missing_since
+            if self._now() - self._missing_since >= MISSING_FOR:
+                raise ConnectionUnusableError(error) from error
+            raise TelzinoUnavailableError(f"Airflow: {error}") from error
         except AirflowException as error:
             raise ConnectionUnusableError(error) from error
+        self._missing_since = None
 
     async def _forget_connection(self) -> None:
         """Have the connection read anew: someone may have mended it."""
         self._loaded_at = self._now()
         await self.hook.close()
+
+    async def _refused(self, error: TelzinoCredentialsError, asked: float) -> NoReturn:
+        """Try once more with the connection as it is now, unless it was just read."""
+        age = asked - self._loaded_at  # negative: another request has had it read anew meanwhile
+        if age >= 0:
+            await self._forget_connection()
+        if 0 <= age < RELOAD_AFTER:
+            raise ConnectionUnusableError(error) from error
+        again = TelzinoUnavailableError(f"{error} The connection is read anew.")
+        await self._failed(again)
+        raise again from error
 
     async def _failed(self, error: TelzinoTransientError) -> None:
         metrics.stats.incr(metrics.REQUEST_ERRORS)
@@ -142,7 +158,7 @@ class Channel:
         pause = retry.backoff(self._failures, floor=floor, time_left=retry.MAX_RETRY_AFTER)
         self._resume_at = self._now() + pause
         log.warning("%s All waits on this connection pause for %.1f s.", error, pause)
-        if self._now() - self._loaded_at >= RELOAD_AFTER:
+        if self._failures >= RELOAD_FROM and self._now() - self._loaded_at >= RELOAD_AFTER:
             await self._forget_connection()
 
     def _succeeded(self) -> None:

@@ -24,7 +24,7 @@ from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.channel import Channel
 from airflow_provider_telzino.triggers.look import MAX_MISSES
 from airflow_provider_telzino.triggers.poller import AgentPoller
-from tests.conftest import ConnectionSetter
+from tests.conftest import CALL_ID, ConnectionSetter
 from tests.waits import first_event
 
 pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
@@ -58,6 +58,12 @@ def looks(sandbox: Sandbox) -> Counter[str]:
         for request in list(sandbox.requests)
         if "/oauth/" not in request.path
     )
+
+
+def long_since_loaded() -> None:
+    """Let an hour pass since the connection was read."""
+    for each in Channel._channels.values():
+        each._loaded_at -= 3_600
 
 
 @pytest.fixture(autouse=True)
@@ -354,6 +360,78 @@ class TestTrouble:
         events = await asyncio.gather(*waits)
 
         assert {event["outcome"] for event in events} == {"ended"}
+
+    async def test_a_token_that_is_refused_to_several_requests_at_once(self, sandbox: Sandbox) -> None:
+        """The first 401 has the connection read anew; those of the old token that follow are no verdict."""
+        calls = [sandbox.add_call("dialing") for _ in range(300)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 3)
+        long_since_loaded()
+        sandbox.faults.next("GET", "outbound-calls$", status=401, delay=0.2, times=3)
+        await until(lambda: sandbox.faults.waiting == 0)
+        for call in calls:
+            sandbox.finish(call["id"])
+
+        events = await asyncio.gather(*waits)
+
+        assert Counter(event["outcome"] for event in events) == {"ended": 300}
+
+    async def test_airflow_misses_the_connection_for_a_moment(
+        self,
+        sandbox: Sandbox,
+        connect: ConnectionSetter,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Airflow 3.3 says "not defined" whatever the trouble is: it is believed only after a while."""
+        calls = [sandbox.add_call("completed") for _ in range(3)]
+        monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
+        waits = start(map(trigger, calls))
+        await until(lambda: caplog.text.count("All waits on this connection pause") >= 3)
+        connect(sandbox)
+
+        events = await asyncio.gather(*waits)
+
+        assert {event["outcome"] for event in events} == {"ended"}
+
+    async def test_airflow_misses_the_connection_for_good(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After a minute it is believed."""
+        monkeypatch.setattr(channel, "MISSING_FOR", 0.1)
+        monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
+
+        [event] = await asyncio.gather(*start([trigger({"id": CALL_ID})]))
+
+        assert (event["outcome"], event["error"]) == ("refused", "AirflowNotFoundException")
+
+    async def test_a_few_failures_do_not_have_the_connection_read_anew(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Running waits need Airflow only when the connection may be the trouble."""
+        call = sandbox.add_call("dialing")
+        [wait] = start([trigger(call, timeout=10)])
+        await until(lambda: len(sandbox.requests) >= 2)
+        long_since_loaded()
+        monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
+        sandbox.faults.next("GET", status=503, times=2)
+        await until(lambda: sandbox.faults.waiting == 0)
+        sandbox.finish(call["id"])
+
+        assert (await wait)["outcome"] == "ended"
+
+    async def test_an_outage_has_the_connection_read_anew(
+        self, sandbox: Sandbox, connect: ConnectionSetter
+    ) -> None:
+        """The API may have moved: a host that someone corrects is used without a restart."""
+        call = sandbox.add_call("dialing")
+        [wait] = start([trigger(call)])
+        await until(lambda: len(sandbox.requests) >= 2)
+        long_since_loaded()
+        sandbox.faults.next("GET", status=503, times=10_000)
+        with Sandbox(clock="manual") as elsewhere:
+            elsewhere.add_call("completed", id=call["id"])
+            connect(elsewhere)
+
+            assert (await wait)["outcome"] == "ended"
 
     async def test_a_deadline_during_an_outage(self, sandbox: Sandbox) -> None:
         """The wait ends in time, and says both how the call stood and what the trouble was."""
