@@ -32,6 +32,7 @@ from airflow_provider_telzino.waiting import JITTER, MIN_POLL_INTERVAL, Wait
 
 SLACK = 0.5  # the share of the shortest interval by which a call is looked at early, to share a look
 MIN_LOOK_TIME = 5.0  # seconds that a look gets, however short the interval
+MAX_PAUSE = 5.0  # seconds until what a look could not see is looked at again, unless the channel pauses
 BATCH = 100  # waits that are ended in one step of the event loop
 
 LIVE_STATUSES = frozenset(status.value for status in CallStatus if status not in TERMINAL_STATUSES)
@@ -173,9 +174,11 @@ class AgentPoller:
         self.channel = Channel.of(self._loop, conn_id)
         self.calls: dict[str, WatchedCall] = {}
         self._shortest = float("inf")
-        self._next_look = float("inf")
+        self._next_look = float("inf")  # at all calls that are due
+        self._early_look = float("inf")  # at those that the last look could not see
         self._look_now = asyncio.Event()
-        self._started = self._horizon = self._give_up_at = 0.0  # of the look that is on
+        self._started = self._horizon = 0.0  # of the last look that was not an early one
+        self._give_up_at = 0.0
         self._total = 0
         self._way = "single requests"
         # Not in the context of whoever came first: what is logged here belongs to no task.
@@ -203,7 +206,9 @@ class AgentPoller:
         call = self.calls[waiter.wait.call_id]
         call.waiters.remove(waiter)
         self.channel.waits -= 1
-        if not call.waiters:
+        if call.waiters:
+            call.interval = min(each.wait.poll_interval for each in call.waiters)
+        else:
             del self.calls[call.call_id]
         if not self.calls:
             self._retire()
@@ -223,14 +228,26 @@ class AgentPoller:
     # --- When to look ---
 
     async def _run(self) -> None:
-        """Look once each shortest interval, at all calls that are due by then or soon after."""
+        """Look once each shortest interval, at all calls that are due by then or soon after.
+
+        What a look could not see is not left until the next one, but looked at again soon.
+        """
+        behind = 0  # looks in a row that could not see all
         try:
-            while True:
+            while self.calls:  # A cancellation may get lost in aiohttp, which uses it for its timeouts.
                 await self._sleep()
-                started = self._loop.time()
-                await self._look(started)
-                pause = self._shortest * _uniform(1 - JITTER, 1 + JITTER)
-                self._next_look = max(started + pause, self._loop.time() + MIN_POLL_INTERVAL)
+                self._begin(self._loop.time())
+                await self._look()
+                now = self._loop.time()
+                self._next_look = max(self._next_look, now + MIN_POLL_INTERVAL)
+                self._early_look = float("inf")
+                # Also a call that was joined meanwhile.
+                if any(call.due <= self._horizon for call in self.calls.values()):
+                    behind += 1
+                    pause = retry.backoff(behind, floor=retry.BACKOFF_BASE, time_left=MAX_PAUSE)
+                    self._early_look = now + max(pause, MIN_POLL_INTERVAL)
+                else:
+                    behind = 0
         except ConnectionUnusableError as error:
             await self._end_all(error.reason)
         except Exception as error:  # A wait that nobody looks after would wait in vain.
@@ -238,11 +255,23 @@ class AgentPoller:
             await self._end_all(error)
 
     async def _sleep(self) -> None:
-        while (pause := self._next_look - self._loop.time()) > 0:
+        while (pause := min(self._next_look, self._early_look) - self._loop.time()) > 0:
             self._look_now.clear()
             alarm = self._loop.call_later(min(pause, 86_400.0), self._look_now.set)
-            await self._look_now.wait()
-            alarm.cancel()
+            try:
+                await self._look_now.wait()
+            finally:
+                alarm.cancel()
+
+    def _begin(self, now: float) -> None:
+        """Begin a look. An early one leaves the others in step: they are due when they were."""
+        self._shortest = min(call.interval for call in self.calls.values())
+        self._give_up_at = now + max(self._shortest, MIN_LOOK_TIME)
+        if now < self._next_look:
+            self._horizon = max(self._horizon, now)
+            return
+        self._started, self._horizon = now, now + SLACK * self._shortest
+        self._next_look = now + self._shortest * _uniform(1 - JITTER, 1 + JITTER)
 
     async def _end_all(self, problem: Exception) -> None:
         self._retire()
@@ -253,17 +282,14 @@ class AgentPoller:
 
     # --- Looking ---
 
-    async def _look(self, started: float) -> None:
-        self._shortest = min(call.interval for call in self.calls.values())
-        self._give_up_at = started + max(self._shortest, MIN_LOOK_TIME)
-        self._started, self._horizon = started, started + SLACK * self._shortest
+    async def _look(self) -> None:
         if len(self.calls) == 1:
             await self._fetch(*self.calls.values())
             self._tell(0, 1)
             return
         due = [call for call in self.calls.values() if call.due <= self._horizon]
         due.sort(key=lambda call: call.due)  # What an earlier look didn't reach comes first.
-        look = Look(due, self._total, started)
+        look = Look(due, self._total, self._loop.time())
         pages = 0
         while expected := look.next_pages():
             pages += len(expected)

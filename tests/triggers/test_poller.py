@@ -170,6 +170,22 @@ class TestSharing:
         assert fetched[slow["id"]] <= 1
         assert fetched[quick["id"]] >= 3
 
+    async def test_a_quick_wait_that_leaves(self, sandbox: Sandbox) -> None:
+        """A slow wait for the same call goes on slowly."""
+        call = sandbox.add_call("dialing")
+        quick, slow = start([trigger(call), trigger(call, interval=3_600)])
+        await until(lambda: len(sandbox.requests) >= 2)
+        quick.cancel()
+        await asyncio.wait([quick])
+        requests = len(sandbox.requests)
+
+        await asyncio.sleep(5 * INTERVAL)
+        later = len(sandbox.requests) - requests
+        slow.cancel()
+        await asyncio.wait([slow])
+
+        assert later <= 2
+
     def test_every_loop_has_its_own(self, sandbox: Sandbox) -> None:
         """Loops in several threads wait side by side, as with tests or ``dag.test()``."""
         calls = [sandbox.add_call("dialing") for _ in range(3)]
@@ -188,6 +204,64 @@ class TestSharing:
             thread.join()
 
         assert {event["call_id"] for event in events} == {call["id"] for call in calls}
+
+
+class TestLookingAgain:
+    """What a look could not see doesn't wait for the next one. Here that would come in an hour."""
+
+    @pytest.fixture(autouse=True)
+    def _first_look_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(poller, "_uniform", lambda low, high: low)
+
+    async def test_a_lonely_wait(self, sandbox: Sandbox) -> None:
+        """Each failed request is followed by another one soon."""
+        sandbox.faults.next("GET", status=503, times=3)
+        [wait] = start([trigger(sandbox.add_call("completed"), interval=3_600, timeout=10)])
+
+        assert (await wait)["outcome"] == "ended"
+        assert len(sandbox.requests) == 4
+
+    async def test_a_page(self, sandbox: Sandbox) -> None:
+        """Only the page that could not be read is asked for again."""
+        calls = [sandbox.add_call("completed") for _ in range(150)] + [sandbox.add_call("dialing")]
+        sandbox.faults.next("GET", "outbound-calls$", status=429, times=1)
+        waits = start(trigger(call, interval=3_600, timeout=10) for call in calls)
+
+        events = await asyncio.gather(*waits[:150])
+        waits[150].cancel()
+        await asyncio.wait(waits[150:])
+
+        assert {event["outcome"] for event in events} == {"ended"}
+        assert looks(sandbox) == {"page": 3}
+
+    async def test_a_wait_that_comes_during_a_look(self, sandbox: Sandbox) -> None:
+        """It isn't too late for it."""
+        sandbox.faults.next("GET", delay=0.3)
+        first, second = sandbox.add_call("dialing"), sandbox.add_call("completed")
+        waits = start([trigger(first, interval=3_600)])
+        await until(lambda: AgentPoller._pollers and sandbox.requests)
+        waits += start([trigger(second, interval=3_600, timeout=10)])
+
+        event = await waits[1]
+        waits[0].cancel()
+        await asyncio.wait(waits)
+
+        assert event["outcome"] == "ended"
+
+    async def test_the_others_stay_in_step(self, sandbox: Sandbox) -> None:
+        """Looks at what is behind neither hasten nor delay those at the rest."""
+        calls = [sandbox.add_call("dialing") for _ in range(2)]
+        waits = start(trigger(call, interval=2.0) for call in calls)
+        await until(lambda: looks(sandbox)["page"] == 1)
+        began = time.monotonic()
+        bad = start([trigger({"id": "00000000-0000-4000-8000-000000000000"}, interval=2.0)])
+        await until(lambda: looks(sandbox)["page"] == 3)
+        took = time.monotonic() - began
+        for wait in (*waits, *bad):
+            wait.cancel()
+        await asyncio.wait([*waits, *bad])
+
+        assert 3.5 < took < 5
 
 
 class TestTrouble:
@@ -485,6 +559,17 @@ class TestLeaving:
         await asyncio.wait(waits)
 
         assert all(wait.cancelled() for wait in waits)
+
+    async def test_no_timer_is_left(self, sandbox: Sandbox) -> None:
+        """Of a poller that was about to sleep for an hour, nothing stays for an hour."""
+        [wait] = start([trigger(sandbox.add_call("dialing"), interval=3_600)])
+        await asyncio.sleep(0.05)
+
+        wait.cancel()
+        await asyncio.wait([wait])
+
+        scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        assert [each for each in scheduled if not each.cancelled() and "Event.set" in str(each)] == []
 
     async def test_a_new_wait_right_after_the_last_one(self, sandbox: Sandbox) -> None:
         """A poller that is just being closed is not joined."""
