@@ -23,7 +23,7 @@ from airflow_provider_telzino.exceptions import (
 RETRY_FOR = 60.0  # seconds for which a hook's method tries again
 BACKOFF_BASE = 1.0  # seconds: upper bound of the first wait
 BACKOFF_CAP = 60.0  # seconds: upper bound of any wait, unless Retry-After asks for more
-NOT_FOUND_TRIES = 3  # a call that was just placed may not be visible yet, so one 404 isn't final
+NOT_FOUND_FOR = 15.0  # seconds for which a call that was just placed may not be visible yet: 404 isn't final
 MAX_RETRY_AFTER = 24 * 3600.0  # seconds; a server that says more doesn't mean it
 MIN_REQUEST_TIME = 1.0  # seconds that a request gets, however little time is left
 
@@ -74,6 +74,14 @@ def backoff(failures: int, *, floor: float, time_left: float) -> float:
     return min(max(floor, _jitter(0, ceiling)), max(time_left, 0.0))
 
 
+def is_missing_for_good(since: float, now: float) -> bool:
+    """Tell whether a 404 is final, that came again and again and nothing else.
+
+    The API doesn't promise that a call can be read at once by whoever has placed it.
+    """
+    return now - since >= NOT_FOUND_FOR
+
+
 @dataclass
 class RetryRules:
     """When to try a request again, and when to give up.
@@ -87,7 +95,8 @@ class RetryRules:
     idempotent: bool
     retry_for: float
     log: Any
-    _not_found: int = field(default=0, init=False)  # 404s in a row
+    _missing_since: float | None = field(default=None, init=False)
+    """When the first 404 of a row came, in seconds from the first try."""
 
     def arguments(self) -> dict[str, Any]:
         """Say it all in the arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
@@ -106,18 +115,20 @@ class RetryRules:
         return min(timeout, max(started + self.retry_for - now, MIN_REQUEST_TIME))
 
     def _retry(self, state: tenacity.RetryCallState) -> bool:
-        error = _error(state)
-        self._not_found = self._not_found + 1 if isinstance(error, TelzinoNotFoundError) else 0
-        if self._not_found:
-            return self.idempotent and self._not_found < NOT_FOUND_TRIES
+        error, now = _error(state), state.seconds_since_start or 0.0
+        if isinstance(error, TelzinoNotFoundError):
+            self._missing_since = now if self._missing_since is None else self._missing_since
+            return self.idempotent and not is_missing_for_good(self._missing_since, now)
+        self._missing_since = None
         return isinstance(error, TelzinoTransientError) and (self.idempotent or not error.maybe_received)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = _error(state)
-        floor = getattr(error, "retry_after", None) or 0.0
-        if isinstance(error, TelzinoNotFoundError):
-            floor = BACKOFF_BASE
-        return backoff(state.attempt_number, floor=floor, time_left=self._left(state))
+        floor, left = getattr(error, "retry_after", None) or 0.0, self._left(state)
+        if self._missing_since is not None:
+            final_in = self._missing_since + NOT_FOUND_FOR - (state.seconds_since_start or 0.0)
+            floor, left = BACKOFF_BASE, min(left, max(final_in, 0.0))
+        return backoff(state.attempt_number, floor=floor, time_left=left)
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
         return self._left(state) <= 0

@@ -118,6 +118,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back off by milliseconds instead of seconds."""
     monkeypatch.setattr(retry, "BACKOFF_BASE", 0.005)
     monkeypatch.setattr(retry, "BACKOFF_CAP", 0.05)
+    monkeypatch.setattr(retry, "NOT_FOUND_FOR", 0.5)
 
 
 @pytest.fixture

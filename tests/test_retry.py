@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
+import tenacity
 
 from airflow_provider_telzino import retry
+from airflow_provider_telzino.exceptions import (
+    TelzinoError,
+    TelzinoNotFoundError,
+    TelzinoUnavailableError,
+)
 
 NOW = datetime(2026, 6, 11, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -92,3 +98,47 @@ def test_a_request_that_rings_a_person_gets_its_whole_time(elapsed: float) -> No
     rules = retry.RetryRules(idempotent=False, retry_for=60, log=None)
 
     assert rules.request_time(1000.0, 1000.0 + elapsed, 30.0) == 30
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [(0, 404, True), (1, 404, True), (3, 404, True), (14.9, 404, True), (15, 404, False)],
+        [(0, 404, True), (10, 503, True), (12, 404, True), (26.9, 404, True), (27, 404, False)],
+        [(50, 404, True), (64, 404, True), (65.1, 404, False)],
+    ],
+)
+def test_a_404_is_final_after_its_time(answers: list[tuple[float, int, bool]]) -> None:
+    """404s in a row count from the first one, however many there are."""
+    rules = retry.RetryRules(idempotent=True, retry_for=1e9, log=None).arguments()
+
+    assert [rules["retry"](failed(status, at)) for at, status, _ in answers] == [
+        expected for *_, expected in answers
+    ]
+
+
+def test_the_last_try_after_a_404_comes_when_it_is_final() -> None:
+    """Not much later, whatever the backoff."""
+    rules = retry.RetryRules(idempotent=True, retry_for=1e9, log=None).arguments()
+    rules["retry"](failed(404, 2))
+    last = failed(404, 16.5)
+    last.attempt_number = 30
+
+    assert rules["retry"](last)
+    assert rules["wait"](last) == pytest.approx(0.5)
+
+
+def test_a_404_to_a_post_is_final() -> None:
+    """What may have dialled is never repeated."""
+    rules = retry.RetryRules(idempotent=False, retry_for=1e9, log=None).arguments()
+
+    assert rules["retry"](failed(404, 0)) is False
+
+
+def failed(status: int, elapsed: float) -> tenacity.RetryCallState:
+    """Make tenacity's state after a try that ended so, so many seconds after the first one's start."""
+    error: TelzinoError = (TelzinoNotFoundError if status == 404 else TelzinoUnavailableError)(str(status))
+    state = tenacity.RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+    state.set_exception((type(error), error, None))  # type: ignore[arg-type]
+    state.start_time, state.outcome_timestamp = 0.0, elapsed
+    return state

@@ -80,6 +80,8 @@ async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Rec
         TelzinoTransientError: The deadline is over.
         TelzinoError: The API refused.
     """
+    loop = asyncio.get_running_loop()
+    missing_since: float | None = None
     for tries in itertools.count(1):
         problem: TelzinoError
         try:
@@ -87,15 +89,16 @@ async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Rec
             if wait.saw(record):
                 return record
             problem = TelzinoUnavailableError("The call's own record doesn't say yet that it has ended.")
+            missing_since = None
         except TelzinoTransientError as error:
-            problem = error
+            problem, missing_since = error, None
         except TelzinoNotFoundError as error:
-            if tries >= retry.NOT_FOUND_TRIES:
+            problem, missing_since = error, loop.time() if missing_since is None else missing_since
+            if retry.is_missing_for_good(missing_since, loop.time()):
                 raise
-            problem = error
         if wait.time_left() <= 0:
             raise problem
-        await _back_off(tries, wait.time_left())
+        await asyncio.sleep(retry.backoff(tries, floor=retry.BACKOFF_BASE, time_left=wait.time_left()))
     raise AssertionError("unreachable: count() has no end")
 
 
@@ -127,7 +130,7 @@ class Waiter:
 class WatchedCall(ListedCall):
     """A call, all that wait for it, and when it is to be looked at again."""
 
-    __slots__ = ("due", "interval", "known_status", "waiters")
+    __slots__ = ("due", "interval", "known_status", "missing_since", "waiters")
 
     def __init__(self, call_id: str, interval: float) -> None:
         super().__init__(call_id)
@@ -136,14 +139,23 @@ class WatchedCall(ListedCall):
         self.waiters: list[Waiter] = []
         self.known_status: str | None = None
         """A status in which no call has ended, and that all waits have heard of."""
+        self.missing_since: float | None = None
+        """When the API first said that there is no such call, and nothing else since."""
 
     def saw(self, record: Mapping[str, Any]) -> None:
         """Take in a record of the call, whole or from a list."""
+        self.missing_since = None
         if record["status"] == self.known_status:
             return
         for waiter in self.waiters:
             waiter.saw(record)
         self.known_status = record["status"] if record["status"] in LIVE_STATUSES else None
+
+    def not_found(self, error: TelzinoNotFoundError, now: float) -> None:
+        """Take in that the API knows no such call: that may pass."""
+        self.missing_since = now if self.missing_since is None else self.missing_since
+        if retry.is_missing_for_good(self.missing_since, now):
+            self.end(error)
 
     def end(self, problem: Exception | None) -> None:
         """End all waits for it."""
@@ -334,28 +346,22 @@ class AgentPoller:
 
     async def _fetch(self, call: WatchedCall) -> bool:
         """Look at a single call. Returns whether that was possible."""
-        problem: TelzinoError | None = None
-        for tries in range(retry.NOT_FOUND_TRIES):
-            if tries:
-                await _back_off(tries)
-            if self.calls.get(call.call_id) is not call or self._loop.time() >= self._give_up_at:
-                return False
-            try:
-                record = await self.channel.ask(
-                    lambda hook: hook.get_call(call.call_id, self.agent_id, retry_for=0)
-                )
-            except TelzinoNotFoundError as error:
-                problem = error
-            except TelzinoTransientError:
-                return False
-            except TelzinoError as error:
-                problem = error
-                break
-            else:
-                call.due = self._started + call.interval
-                call.saw(record)
-                return True
-        call.end(problem)
+        if self.calls.get(call.call_id) is not call or self._loop.time() >= self._give_up_at:
+            return False
+        try:
+            record = await self.channel.ask(
+                lambda hook: hook.get_call(call.call_id, self.agent_id, retry_for=0)
+            )
+        except TelzinoNotFoundError as error:
+            call.not_found(error, self._loop.time())
+        except TelzinoTransientError:
+            call.missing_since = None
+        except TelzinoError as error:
+            call.end(error)
+        else:
+            call.due = self._started + call.interval
+            call.saw(record)
+            return True
         return False
 
     def _tell(self, pages: int, singles: int) -> None:
@@ -367,11 +373,6 @@ class AgentPoller:
                 "Agent %s: %s waiting calls are looked at by %s list pages and %s single requests.",
                 *(self.agent_id or "of the connection", len(self.calls), pages, singles),
             )
-
-
-async def _back_off(failures: int, time_left: float = retry.BACKOFF_CAP) -> None:
-    """Pause before the same call is asked for again, when the API answers but not as it should."""
-    await asyncio.sleep(retry.backoff(failures, floor=retry.BACKOFF_BASE, time_left=time_left))
 
 
 async def _each(work: Callable[[T], Awaitable[object]], items: Sequence[T]) -> None:

@@ -394,11 +394,26 @@ class TestFaults:
         assert len(sandbox.requests) == 1
 
     def test_an_unknown_call(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
-        """One 404 may be a call too young to be visible; three are final."""
+        """A 404 may be of a call too young to be visible: only after a while it is final."""
         with pytest.raises(exceptions.TelzinoNotFoundError, match=CALL_ID):
             hook.get_call(CALL_ID)
 
-        assert len(sandbox.requests) == 3
+        assert len(sandbox.requests) > 3
+
+    def test_a_call_that_is_visible_late(
+        self, sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
+    ) -> None:
+        """It counts for how long a call is missing, not how often: the time is what the API needs."""
+        sandbox.faults.next("GET", "outbound-calls", status=404, times=5)
+
+        assert hook.get_call(call["id"]) == call
+
+    def test_an_unknown_call_in_a_single_try(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
+        """Who has no time for more gets the 404 at once."""
+        with pytest.raises(exceptions.TelzinoNotFoundError):
+            hook.get_call(CALL_ID, retry_for=0)
+
+        assert len(sandbox.requests) == 1
 
     def test_an_unknown_agent(self, sandbox: Sandbox, hook: HookUnderTest) -> None:
         """A POST to an unknown agent is refused, and not repeated."""

@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_telzino import metrics
+from airflow_provider_telzino import metrics, retry
+from airflow_provider_telzino.exceptions import TelzinoNotFoundError
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.triggers import channel, poller
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.channel import Channel
 from airflow_provider_telzino.triggers.look import MAX_MISSES
-from airflow_provider_telzino.triggers.poller import AgentPoller
+from airflow_provider_telzino.triggers.poller import AgentPoller, fetch_ended
+from airflow_provider_telzino.waiting import Wait
 from tests.conftest import CALL_ID, ConnectionSetter
 from tests.waits import first_event
 
@@ -248,20 +250,22 @@ class TestLookingAgain:
 
         assert event["outcome"] == "ended"
 
-    async def test_the_others_stay_in_step(self, sandbox: Sandbox) -> None:
+    async def test_the_others_stay_in_step(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """Looks at what is behind neither hasten nor delay those at the rest."""
+        monkeypatch.setattr(retry, "NOT_FOUND_FOR", 60.0)
         calls = [sandbox.add_call("dialing") for _ in range(2)]
-        waits = start(trigger(call, interval=2.0) for call in calls)
-        await until(lambda: looks(sandbox)["page"] == 1)
+        waits = start(trigger(call, interval=1.0) for call in calls)
+        await until(lambda: looks(sandbox)["page"] == 2)
         began = time.monotonic()
-        bad = start([trigger({"id": "00000000-0000-4000-8000-000000000000"}, interval=2.0)])
-        await until(lambda: looks(sandbox)["page"] == 3)
-        took = time.monotonic() - began
-        for wait in (*waits, *bad):
+        waits += start([trigger({"id": CALL_ID}, interval=1.0)])
+        await until(lambda: looks(sandbox)["page"] == 4)
+        took, singles = time.monotonic() - began, looks(sandbox)["single"]
+        for wait in waits:
             wait.cancel()
-        await asyncio.wait([*waits, *bad])
+        await asyncio.wait(waits)
 
-        assert 3.5 < took < 5
+        assert 1.5 < took < 4
+        assert singles > 4
 
 
 class TestTrouble:
@@ -399,6 +403,55 @@ class TestTrouble:
 
         assert (event["outcome"], event["error"]) == ("refused", "TelzinoNotFoundError")
         assert still_waiting
+
+    async def test_a_call_that_is_visible_late(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The API needs a moment until it shows a call to who has placed it: the wait goes on."""
+        monkeypatch.setattr(retry, "NOT_FOUND_FOR", 60.0)
+        call = sandbox.add_call("completed")
+        sandbox.faults.next("GET", call["id"], status=404, times=4)
+
+        [event] = await asyncio.gather(*start([trigger(call)]))
+
+        assert event["outcome"] == "ended"
+
+    async def test_a_final_record_that_is_visible_late(self, sandbox: Sandbox) -> None:
+        """The list may tell of an end before the call itself can be fetched."""
+        record = sandbox.add_call("completed")
+        sandbox.faults.next("GET", record["id"], status=404, times=4)
+        log, deadline = logging.getLogger("telzino-tests"), time.time() + 30
+        there, nowhere = (
+            Wait(call_id, deadline=deadline, poll_interval=INTERVAL, log=log)
+            for call_id in (record["id"], CALL_ID)
+        )
+        channel = Channel.of(asyncio.get_running_loop(), "telzino_default")
+        try:
+            assert await fetch_ended(there, channel, None) == record
+            with pytest.raises(TelzinoNotFoundError):
+                await fetch_ended(nowhere, channel, None)
+        finally:
+            await channel.release()
+
+    async def test_unknown_calls_hold_up_no_look(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A look asks for each of them once."""
+        monkeypatch.setattr(retry, "BACKOFF_BASE", 1.0)
+        monkeypatch.setattr(retry, "NOT_FOUND_FOR", 60.0)
+        good = [sandbox.add_call("dialing") for _ in range(2)]
+        bad = [{"id": f"00000000-0000-4000-8000-{number:012}"} for number in range(8)]
+        waits = start(map(trigger, [*good, *bad]))
+        await until(lambda: looks(sandbox)["page"] >= 3)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+
+        a_look: Counter[str] = Counter()
+        for request in sandbox.requests:
+            a_look = Counter() if request.path.endswith("outbound-calls") else a_look
+            a_look[request.path] += 1
+            assert a_look[request.path] == 1
 
     async def test_refused_credentials_end_all_at_once(
         self, sandbox: Sandbox, connect: ConnectionSetter
