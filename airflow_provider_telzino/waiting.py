@@ -20,7 +20,7 @@ DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
 MIN_POLL_INTERVAL = 0.1  # seconds; a smaller interval would only load the API
 MAX_DURATION = 366 * 86_400.0  # seconds
 DEFERRAL_MARGIN = 60.0  # seconds that Airflow gives a trigger beyond the trigger's own deadline and interval
-JITTER = 0.05  # the share of the interval by which a pause may be shorter or longer
+JITTER = 0.02  # the share of the interval by which a pause may be shorter or longer
 
 _uniform = random.SystemRandom().uniform
 
@@ -37,6 +37,8 @@ class Wait:
         status: The status that was last seen, if the wait goes on from an earlier process.
         since: When that status was first seen, in seconds since the epoch.
     """
+
+    __slots__ = ("call_id", "deadline", "log", "poll_interval", "since", "status")  # there may be thousands
 
     def __init__(
         self,

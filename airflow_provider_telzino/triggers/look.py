@@ -24,12 +24,13 @@ MAX_UNLISTED_FOR = 600.0  # doubled each time up to this
 
 
 class ListedCall:
-    """A call, and where its agent's list has it as far as that is known."""
+    """A call, when it is to be looked at, and where its agent's list has it as far as that is known."""
 
-    __slots__ = ("call_id", "misses", "ordinal", "searches", "unlisted_until")
+    __slots__ = ("call_id", "due", "misses", "ordinal", "searches", "unlisted_until")
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
+        self.due = 0.0  # at once
         self.ordinal: int | None = None
         self.unlisted_until = -math.inf
         self.misses = 0
@@ -85,25 +86,25 @@ class Look(Generic[C]):
         self._useless_pages = 0
 
     def next_pages(self) -> dict[int, list[C]]:
-        """Return the pages to read now, each with the calls that may be on it."""
-        expected: dict[int, list[C]] = {}
-        lost = []
-        for call in self._wanted.values():
-            if call.ordinal is None:
-                lost.append(call)
-            else:
-                expected.setdefault(self._page_of(call.ordinal), []).append(call)
+        """Return the pages to read now, each with the calls that may be on it; the most urgent first.
+
+        Of equally urgent ones the order stays the same from look to look, so each page keeps its interval.
+        """
+        lost = [call for call in self._wanted.values() if call.ordinal is None]
         searched = self._pages_to_search(len(lost))
-        for page in searched:
-            expected.setdefault(page, []).extend(lost)
-        worth = {
-            page: calls
+        expected = {page: [*lost] for page in searched}
+        for call in self._wanted.values():
+            if call.ordinal is not None:
+                expected.setdefault(self._page_of(call.ordinal), []).append(call)
+        worth = [
+            page
             for page, calls in expected.items()
             if len(calls) >= MIN_CALLS_A_PAGE and page not in self._asked
-        }
+        ]
         self._asked.update(worth)
         self._searched.update(searched)
-        return worth
+        worth.sort(key=lambda page: (expected[page][0].due, page))
+        return {page: expected[page] for page in worth}
 
     def _pages_to_search(self, lost: int) -> list[int]:
         most = min(math.ceil(lost / MAX_PAGE_SIZE), lost - self._useless_pages)

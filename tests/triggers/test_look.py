@@ -148,6 +148,33 @@ def test_calls_on_a_page_that_cannot_be_read_are_fetched_in_the_end() -> None:
     assert agent.look() == ([1], {f"call {number}" for number in range(100)})
 
 
+def test_pages_are_read_in_the_same_order_at_each_look() -> None:
+    """So that each is read an interval after it was, whatever call on it is left."""
+    agent = Agent()
+    agent.place(300, waited=True)
+    agent.look()
+
+    waiting = [*agent.waiting.values()]
+    orders = [[*Look(order, agent.total, 0.0).next_pages()] for order in (waiting, waiting[::-1])]
+
+    assert orders == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_urgent_pages_are_read_first() -> None:
+    """What an earlier look didn't reach, and calls that nobody has looked at yet."""
+    agent = Agent()
+    agent.place(300, waited=True)
+    agent.look()
+    for call in agent.waiting.values():
+        call.due = 20.0
+    late = [call for call in agent.waiting.values() if call.ordinal is not None and call.ordinal <= 100]
+    for call in late:
+        call.due = 10.0
+    due = sorted(agent.waiting.values(), key=lambda call: call.due)
+
+    assert [*Look(due, agent.total, 0.0).next_pages()] == [3, 1, 2]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=8),
     st.lists(st.integers(0, 250), min_size=1, max_size=4),
