@@ -6,12 +6,11 @@ Names and meanings are listed in ``docs/waiting.md``.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any
-
-import pendulum
-
-from airflow_provider_telzino.models import Call
 
 try:
     from airflow.providers.common.compat.sdk import Stats
@@ -20,16 +19,33 @@ except ImportError:  # an older common.compat, which comes with an older Airflow
 
 stats: Any = Stats
 
-WAITS = "telzino.waits"  # gauge: how many waits a connection has in this triggerer
+WAITS = "telzino.waits"  # gauge: how many waits there are in this triggerer
 REQUESTS = "telzino.requests"  # counter: requests to the API
 REQUEST_ERRORS = "telzino.request_errors"  # counter: those that failed
 DETECTION_LAG = "telzino.detection_lag"  # timer: from the call's `ended_at` until the triggerer saw it
 
 
+log = logging.getLogger(__name__)
+
+
+def tell(kind: str, name: str, *value: float | timedelta) -> None:
+    """Tell one metric: its kind is a method of Airflow's Stats. No wait suffers if that can't be done."""
+    try:
+        getattr(stats, kind)(name, *value)
+    except Exception as error:  # the backend is the user's choice, and may raise anything
+        _warn(type(error).__name__)
+
+
 def call_ended(record: Mapping[str, Any]) -> None:
     """Tell how long after its end a call was seen to have ended."""
-    ended_at = None
-    with contextlib.suppress(ValueError):  # a time that isn't one harms no wait
-        ended_at = Call.from_record(record).ended_at
-    if ended_at is not None:
-        stats.timing(DETECTION_LAG, max(pendulum.now("UTC") - ended_at, pendulum.duration()))
+    # Without pendulum: a thousand calls may end at once, and the whole triggerer waits meanwhile.
+    with contextlib.suppress(ValueError, TypeError, OverflowError):  # a time that isn't one
+        ended_at = datetime.fromisoformat(str(record.get("ended_at")).replace("Z", "+00:00"))
+        lag = datetime.now(timezone.utc) - ended_at
+        tell("timing", DETECTION_LAG, max(lag, timedelta()))  # StatsD would take a number for milliseconds
+
+
+@functools.cache
+def _warn(error: str) -> None:
+    """Warn once of each kind of error."""
+    log.warning("Airflow's metrics can't be told (%s).", error)

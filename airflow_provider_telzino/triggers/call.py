@@ -80,8 +80,9 @@ class TelzinoCallTrigger(TelzinoTrigger):
         yield await self._event()
 
     async def _event(self) -> TriggerEvent:
+        self.logger()  # makes one for the class, which `log` is from now on: each of its own takes a kilobyte
         wait = Wait(
-            self.call_id,
+            self.call_id.lower(),  # as the API and its lists have it
             deadline=self.deadline,
             poll_interval=self.poll_interval,
             log=self.log,

@@ -19,6 +19,9 @@ from airflow_provider_telzino.exceptions import (
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
 MAX_IN_FLIGHT = 4  # requests of one connection at the same time
+MAX_PAUSE_FAILURES = (
+    5  # from so many failures in a row on pauses grow no more: up to 16 s find an outage's end soon
+)
 RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew,
 RELOAD_FROM = 3  # by so many failures in a row: a single one has other reasons
 MISSING_FOR = 60.0
@@ -47,6 +50,7 @@ class Channel:
     """
 
     _channels: ClassVar[dict[tuple[asyncio.AbstractEventLoop, str], Channel]] = {}
+    _waits_told: ClassVar[int] = 0
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, conn_id: str) -> Channel:
@@ -65,7 +69,6 @@ class Channel:
         """Why the last request failed; None while all is well."""
         self._key = (loop, conn_id)
         self._users = 0
-        self._waits_told = 0
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._now = loop.time
         self._failures = 0
@@ -81,11 +84,13 @@ class Channel:
             self.tell_waits()
             await self.hook.close()
 
-    def tell_waits(self) -> None:
-        """Tell Airflow's metrics how many waits there are, if that has changed."""
-        if self.waits != self._waits_told:
-            self._waits_told = self.waits
-            metrics.stats.gauge(metrics.WAITS, self.waits)
+    @classmethod
+    def tell_waits(cls) -> None:
+        """Tell Airflow's metrics how many waits there are on all connections, if that has changed."""
+        waits = sum(channel.waits for channel in list(cls._channels.values()))
+        if waits != cls._waits_told:
+            cls._waits_told = waits
+            metrics.tell("gauge", metrics.WAITS, waits)
 
     async def ask(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
         """Send one request, as soon as no pause is on and few others are in flight.
@@ -104,7 +109,7 @@ class Channel:
             try:
                 await self._load()
                 asked = self._now()
-                metrics.stats.incr(metrics.REQUESTS)
+                metrics.tell("incr", metrics.REQUESTS)
                 answer = await request(self.hook)
             except TelzinoTransientError as error:
                 await self._failed(error)
@@ -148,14 +153,15 @@ class Channel:
         raise again from error
 
     async def _failed(self, error: TelzinoTransientError) -> None:
-        metrics.stats.incr(metrics.REQUEST_ERRORS)
+        metrics.tell("incr", metrics.REQUEST_ERRORS)
         self.problem = error
         floor = error.retry_after or 0.0
         if self._now() < self._resume_at:  # others in flight fail for the same reason
             self._resume_at = max(self._resume_at, self._now() + floor)
             return
         self._failures += 1
-        pause = retry.backoff(self._failures, floor=floor, time_left=retry.MAX_RETRY_AFTER)
+        failures = min(self._failures, MAX_PAUSE_FAILURES)
+        pause = retry.backoff(failures, floor=floor, time_left=retry.MAX_RETRY_AFTER)
         self._resume_at = self._now() + pause
         log.warning("%s All waits on this connection pause for %.1f s.", error, pause)
         if self._failures >= RELOAD_FROM and self._now() - self._loaded_at >= RELOAD_AFTER:

@@ -11,12 +11,12 @@ import contextvars
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, TypeVar
 
-from airflow_provider_telzino import metrics, retry
-from airflow_provider_telzino.api import is_record
+from airflow_provider_telzino import retry
 from airflow_provider_telzino.exceptions import (
+    TelzinoBadRequestError,
     TelzinoError,
     TelzinoNotFoundError,
     TelzinoRateLimitError,
@@ -25,17 +25,16 @@ from airflow_provider_telzino.exceptions import (
     TelzinoUnavailableError,
 )
 from airflow_provider_telzino.hooks.telzino import Record
-from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.triggers.channel import MAX_IN_FLIGHT, Channel, ConnectionUnusableError
-from airflow_provider_telzino.triggers.look import ListedCall, Look
+from airflow_provider_telzino.triggers.look import Look
+from airflow_provider_telzino.triggers.watched_call import Waiter, WatchedCall, is_telling
 from airflow_provider_telzino.waiting import JITTER, MIN_POLL_INTERVAL, Wait
 
 SLACK = 0.5  # the share of the shortest interval by which a call is looked at early, to share a look
 MIN_LOOK_TIME = 5.0  # seconds that a look gets, however short the interval
 MAX_PAUSE = 5.0  # seconds until what a look could not see is looked at again, unless the channel pauses
-BATCH = 100  # waits that are ended in one step of the event loop
-
-LIVE_STATUSES = frozenset(status.value for status in CallStatus if status not in TERMINAL_STATUSES)
+BATCH = 100  # waits that are ended in one step of the event loop,
+ENDED_BATCH = 20  # and calls that have ended: each has a line in the log, and wakes its trigger
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -105,64 +104,6 @@ async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Rec
 TIME_IS_OVER = TelzinoTimeoutError("The deadline is over.")
 
 
-class Waiter:
-    """A wait, and the future that tells it the end: ``None``, or the error that ends it."""
-
-    __slots__ = ("_context", "ended", "wait")
-
-    def __init__(self, wait: Wait, ended: asyncio.Future[Exception | None]) -> None:
-        self.wait = wait
-        self.ended = ended
-        self._context = contextvars.copy_context()  # By it Airflow finds the task whose log a line goes to.
-
-    def saw(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of the call, whole or from a list."""
-        if self._context.run(self.wait.saw, record):
-            metrics.call_ended(record)
-            self.end(None)
-
-    def end(self, problem: Exception | None) -> None:
-        """End the wait, unless it has ended."""
-        if not self.ended.done():
-            self.ended.set_result(problem)
-
-
-class WatchedCall(ListedCall):
-    """A call, all that wait for it, and when it is to be looked at again."""
-
-    __slots__ = ("due", "interval", "known_status", "missing_since", "waiters")
-
-    def __init__(self, call_id: str, interval: float) -> None:
-        super().__init__(call_id)
-        self.due = 0.0  # at once
-        self.interval = interval
-        self.waiters: list[Waiter] = []
-        self.known_status: str | None = None
-        """A status in which no call has ended, and that all waits have heard of."""
-        self.missing_since: float | None = None
-        """When the API first said that there is no such call, and nothing else since."""
-
-    def saw(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of the call, whole or from a list."""
-        self.missing_since = None
-        if record["status"] == self.known_status:
-            return
-        for waiter in self.waiters:
-            waiter.saw(record)
-        self.known_status = record["status"] if record["status"] in LIVE_STATUSES else None
-
-    def not_found(self, error: TelzinoNotFoundError, now: float) -> None:
-        """Take in that the API knows no such call: that may pass."""
-        self.missing_since = now if self.missing_since is None else self.missing_since
-        if retry.is_missing_for_good(self.missing_since, now):
-            self.end(error)
-
-    def end(self, problem: Exception | None) -> None:
-        """End all waits for it."""
-        for waiter in self.waiters:
-            waiter.end(problem)
-
-
 class AgentPoller:
     """Looks after all calls of one agent that are waited for, in one event loop.
 
@@ -192,7 +133,7 @@ class AgentPoller:
         self._started = self._horizon = 0.0  # of the last look that was not an early one
         self._give_up_at = 0.0
         self._total = 0
-        self._way = "single requests"
+        self._ways = {"single requests"}  # that have been told of; nobody needs to hear of this one
         # Not in the context of whoever came first: what is logged here belongs to no task.
         self._task = contextvars.Context().run(self._loop.create_task, self._run())
 
@@ -324,17 +265,28 @@ class AgentPoller:
             if not isinstance(error, TelzinoRateLimitError):
                 await self._doubt_the_list(expected)
             return
+        except (TelzinoNotFoundError, TelzinoBadRequestError) as error:
+            if number == 1:
+                look.page_refused(expected)
+            else:  # Some lists end so.
+                log.debug("Page %s of agent %s: %s", number, self.agent_id, error)
+                look.page_read(number, [], look.total, is_last=True)
+            return
         except TelzinoError:
             look.page_refused(expected)
             return
-        found = []
+        found, ended = [], 0
         for index, item in enumerate(page.items):
             listed = self.calls.get(item["id"].lower())
-            if listed is not None and is_record(item):
+            if listed is not None and is_telling(item):
                 listed.listed_at(number, index, page.total)
                 listed.due = self._started + listed.interval
                 listed.saw(item)
                 found.append(listed.call_id)
+                ended += listed.known_status is None
+                if ended >= ENDED_BATCH:
+                    ended = 0
+                    await asyncio.sleep(0)
         look.page_read(number, found, page.total, page.is_last)
 
     async def _doubt_the_list(self, expected: list[WatchedCall]) -> None:
@@ -365,10 +317,11 @@ class AgentPoller:
         return False
 
     def _tell(self, pages: int, singles: int) -> None:
+        """Tell each way of looking once."""
         self.channel.tell_waits()
         way = "list pages" if pages else "single requests"
-        if way != self._way:
-            self._way = way
+        if way not in self._ways and pages + singles > 0:
+            self._ways.add(way)
             log.info(
                 "Agent %s: %s waiting calls are looked at by %s list pages and %s single requests.",
                 *(self.agent_id or "of the connection", len(self.calls), pages, singles),

@@ -7,20 +7,24 @@ import contextvars
 import gc
 import json
 import logging
+import os
 import re
 import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_telzino import metrics, retry
+from airflow_provider_telzino.api import ListPage
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
+from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 from airflow_provider_telzino.sandbox import Sandbox
-from airflow_provider_telzino.triggers import channel, poller
+from airflow_provider_telzino.triggers import channel, look, poller
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.channel import Channel
 from airflow_provider_telzino.triggers.look import MAX_MISSES
@@ -123,6 +127,22 @@ class TestSharing:
 
         assert sum("/oauth/token" in request.path for request in sandbox.requests) == 1
         assert len({request.client for request in sandbox.requests}) <= channel.MAX_IN_FLIGHT
+
+    async def test_an_id_in_capitals(self, sandbox: Sandbox) -> None:
+        """It is found in the list all the same."""
+        calls = [sandbox.add_call("completed") for _ in range(2)]
+
+        events = await asyncio.gather(*start(trigger({"id": call["id"].upper()}) for call in calls))
+
+        assert [event["call_id"] for event in events] == [call["id"].upper() for call in calls]
+        assert looks(sandbox) == {"page": 1}
+
+    async def test_triggers_share_a_logger(self) -> None:
+        """Airflow's takes a kilobyte for each that has its own."""
+        first, second = trigger({"id": CALL_ID}, timeout=0), trigger({"id": CALL_ID}, timeout=0)
+        await asyncio.gather(*start([first, second]))
+
+        assert first.log is second.log
 
     async def test_agents_have_looks_of_their_own(self, connect: ConnectionSetter) -> None:
         """Two calls of each of ten agents: ten pages an interval."""
@@ -389,6 +409,41 @@ class TestTrouble:
 
         assert ended_early == [False] * 3
         assert [event["status"] for event in events] == ["completed"] * 3
+
+    async def test_a_new_status_whose_end_the_list_does_not_tell(self, sandbox: Sandbox) -> None:
+        """Without ``ended_at`` an item of an unknown status says nothing: the call is fetched."""
+        ended = {"status": "voicemail", "ended_at": "2026-06-11T12:54:15.354244+00:00"}
+        calls = [sandbox.add_call(**ended) for _ in range(2)]
+        items = [{"id": call["id"], "status": call["status"]} for call in calls]
+        body = json.dumps({"data": items, "pagination": {"total": 2, "hasNext": False}})
+        sandbox.faults.next("GET", "outbound-calls$", raw_body=body.encode(), times=10_000)
+
+        events = await asyncio.gather(*start(trigger(call, timeout=5) for call in calls))
+
+        assert [event["outcome"] for event in events] == ["ended"] * 2
+
+    async def test_a_list_that_ends_with_a_404(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A page after the last one may be refused, also before the others come: those count as before."""
+        get_page = TelzinoAsyncHook.get_calls_page
+
+        async def get_calls_page(hook: TelzinoAsyncHook, page: int, *args: Any, **options: Any) -> ListPage:
+            if page > 1:
+                raise TelzinoNotFoundError("There is no such page.")
+            return await get_page(hook, page, *args, **options)
+
+        monkeypatch.setattr(TelzinoAsyncHook, "get_calls_page", get_calls_page)
+        calls = [sandbox.add_call("dialing") for _ in range(99)]
+        unlisted = [{"id": f"00000000-0000-4000-8000-{number:012}"} for number in range(99)]
+        waits = start(map(trigger, [*calls, *unlisted]))
+        await until(lambda: looks(sandbox)["page"] >= 4)
+        fetched = {request.path.rpartition("/")[2] for request in sandbox.requests}
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+
+        assert fetched == {"outbound-calls", *(call["id"] for call in unlisted)}
 
     async def test_an_unknown_call_ends_alone(self, sandbox: Sandbox) -> None:
         """A 404 that repeats ends that wait; the others go on."""
@@ -667,6 +722,26 @@ class TestWords:
         assert len(changes) == 6
         assert all(context in message for context, message in changes)
 
+    async def test_each_way_of_looking_is_told_once(
+        self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A poller that goes to and fro between pages and single calls doesn't fill the log."""
+        caplog.set_level("INFO")
+        monkeypatch.setattr(look, "UNLISTED_FOR", 5 * INTERVAL)
+        calls = [sandbox.add_call("dialing") for _ in range(2)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 1)
+        for way in ("page", "single") * 2:
+            if way == "single":
+                sandbox.faults.next("GET", "outbound-calls$", status=403, times=1)
+            seen = looks(sandbox)[way]
+            await until(lambda way=way, seen=seen: looks(sandbox)[way] >= seen + 4)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert caplog.text.count("are looked at by") == 1
+
     async def test_the_poller_tells_its_way_and_its_pauses(
         self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -686,6 +761,53 @@ class TestWords:
         assert re.search(r"503.*connection telzino_default.* All waits on this connection pause for", text)
         assert "answers again" in text
         assert "sandbox-token" not in text
+
+    @pytest.mark.parametrize(
+        "ended_at", ["2026-06-11T12:49:28+24:00", "soon", 7, None, "2026-06-11T12:49:28"]
+    )
+    async def test_a_time_that_is_none_harms_no_wait(self, sandbox: Sandbox, ended_at: Any) -> None:
+        """Not the call's own, and not the others'."""
+        calls = [sandbox.add_call("completed", ended_at=ended_at), sandbox.add_call("dialing")]
+        waits = start(map(trigger, calls))
+        odd = await waits[0]
+        sandbox.finish(calls[1]["id"])
+
+        assert (odd["outcome"], (await waits[1])["outcome"]) == ("ended", "ended")
+
+    async def test_a_metrics_backend_that_raises_harms_no_wait(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Which one it is, is the user's choice. The log says so once."""
+        monkeypatch.setattr(metrics, "stats", None)
+        metrics._warn.cache_clear()
+        calls = [sandbox.add_call("completed") for _ in range(3)]
+
+        events = await asyncio.gather(*start(map(trigger, calls)))
+
+        assert {event["outcome"] for event in events} == {"ended"}
+        assert caplog.text.count("metrics can't be told (AttributeError)") == 1
+
+    async def test_waits_on_all_connections_are_counted(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A gauge holds one number: that of one connection would overwrite another's."""
+        told = []
+
+        def tell(kind: str, name: str, *value: Any) -> None:
+            told.extend(value if name == metrics.WAITS else ())
+
+        monkeypatch.setattr(metrics, "tell", tell)
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"])
+        calls = [sandbox.add_call("dialing") for _ in range(5)]
+        waits = start(map(trigger, calls[:2]))
+        waits += start(trigger(call, telzino_conn_id="other") for call in calls[2:])
+        await until(lambda: len(sandbox.requests) >= 4)
+        for call in calls:
+            sandbox.finish(call["id"])
+        await asyncio.gather(*waits)
+
+        assert max(told) == 5
+        assert told[-1] == 0
 
     async def test_metrics(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """Airflow's metrics hear of waits, requests, errors, and how late the end was seen."""
@@ -716,3 +838,4 @@ class TestWords:
         assert len(told[metrics.REQUESTS]) == len(sandbox.requests)
         assert len(told[metrics.REQUEST_ERRORS]) == 1
         assert len(told[metrics.DETECTION_LAG]) == 3
+        assert all(timedelta() <= lag < timedelta(minutes=1) for lag in told[metrics.DETECTION_LAG])
