@@ -5,6 +5,7 @@ Both hooks send what this module builds and hand back what came, so sync and asy
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -116,6 +117,13 @@ def token_request(settings: Settings) -> ApiRequest:
 
 def get_call_request(agent_id: object, call_id: object) -> ApiRequest:
     """``GET /v1/agents/{agentId}/outbound-calls/{callId}``: the call record."""
+    known = isinstance(agent_id, str) and isinstance(call_id, str)  # anything else may not be hashable
+    return (_call_request if known else _call_request.__wrapped__)(agent_id, call_id)
+
+
+@functools.lru_cache(maxsize=1024)
+def _call_request(agent_id: object, call_id: object) -> ApiRequest:
+    """Build it once for a call that is looked at again and again."""
     checked = checks.checked_call_id(call_id)
     return ApiRequest("GET", f"{_agent(agent_id)}/outbound-calls/{checked}", call_id=checked)
 

@@ -51,6 +51,10 @@ class TestRequests:
         assert request.call_id == CALL_ID
         assert request.idempotent
 
+    def test_a_request_that_is_made_again_and_again_is_built_once(self) -> None:
+        """A wait looks at the same call a thousand times."""
+        assert api.get_call_request(AGENT_ID, CALL_ID) is GET_CALL
+
     def test_a_record_is_as_good_as_its_id(self, seed_record: dict[str, Any]) -> None:
         """What placing a call pushed to XCom can be given as it is."""
         assert api.get_call_request(AGENT_ID, seed_record).call_id == CALL_ID

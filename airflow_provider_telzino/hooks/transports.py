@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import requests
 
 _CHUNK_BYTES = 64 * 1024
+_KEEPALIVE = 75.0  # seconds that an idle connection is kept: a wait may look once a minute
 
 
 class RequestsTransport:
@@ -123,7 +124,7 @@ class AiohttpTransport:
         self.session = aiohttp.ClientSession(
             headers={"User-Agent": api.USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(ssl=context),
+            connector=aiohttp.TCPConnector(ssl=context, keepalive_timeout=_KEEPALIVE),
         )
 
     @classmethod
@@ -156,12 +157,13 @@ class AiohttpTransport:
                 proxy=self.proxy,
                 allow_redirects=False,
             ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > api_errors.MAX_BODY_BYTES:
+                chunks, size = [], 0
+                while chunk := await response.content.readany():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > api_errors.MAX_BODY_BYTES:
                         raise api_errors.too_large(self.settings, request)
-                return api.ApiAnswer(response.status, bytes(body), response.headers.get("Retry-After"))
+                return api.ApiAnswer(response.status, b"".join(chunks), response.headers.get("Retry-After"))
         except asyncio.TimeoutError as error:
             raise api_errors.no_answer(self.settings, request, _timed_out(timeout)) from error
         except (aiohttp.ClientError, OSError) as error:
