@@ -139,6 +139,6 @@ def failed(status: int, elapsed: float) -> tenacity.RetryCallState:
     """Make tenacity's state after a try that ended so, so many seconds after the first one's start."""
     error: TelzinoError = (TelzinoNotFoundError if status == 404 else TelzinoUnavailableError)(str(status))
     state = tenacity.RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.set_exception((type(error), error, None))  # type: ignore[arg-type]
+    state.set_exception((type(error), error, None))
     state.start_time, state.outcome_timestamp = 0.0, elapsed
     return state

@@ -217,10 +217,10 @@ class AgentPoller:
                 alarm.cancel()
 
     def _begin(self, now: float) -> None:
-        """Begin a look. An early one leaves the others in step: they are due when they were."""
+        """Begin a look. An early one leaves the others in step, unless they are nearly due themselves."""
         self._shortest = min(call.interval for call in self.calls.values())
         self._give_up_at = now + max(self._shortest, MIN_LOOK_TIME)
-        if now < self._next_look:
+        if now < min(self._next_look, self._started + (1 - JITTER) * self._shortest):
             self._horizon = max(self._horizon, now)
             return
         self._started, self._horizon = now, now + SLACK * self._shortest

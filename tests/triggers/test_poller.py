@@ -21,7 +21,7 @@ import pytest
 
 from airflow_provider_telzino import metrics, retry
 from airflow_provider_telzino.api import ListPage
-from airflow_provider_telzino.exceptions import TelzinoNotFoundError
+from airflow_provider_telzino.exceptions import TelzinoNotFoundError, TelzinoUnavailableError
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.triggers import channel, look, poller
@@ -286,6 +286,25 @@ class TestLookingAgain:
 
         assert 1.5 < took < 4
         assert singles > 4
+
+    async def test_a_look_when_the_others_are_nearly_due_is_for_all(self, sandbox: Sandbox) -> None:
+        """With long intervals the jitter takes a minute: early looks in it must not see the others twice."""
+        [wait] = start([trigger(sandbox.add_call("dialing"), interval=3_600)])
+        await until(lambda: AgentPoller._pollers)
+        [sleeping] = AgentPoller._pollers.values()
+        sleeping._next_look = 0.0
+        sleeping._begin(1_000_000.0)
+        sleeping._next_look = 1_000_000.0 + 1.02 * 3_600
+
+        sleeping._begin(1_000_000.0 + 0.5 * 3_600)
+        early = sleeping._started
+        sleeping._begin(1_000_000.0 + 1.01 * 3_600)
+        late = sleeping._started
+        wait.cancel()
+        await asyncio.wait([wait])
+
+        assert early == 1_000_000.0
+        assert late == 1_000_000.0 + 1.01 * 3_600
 
 
 class TestTrouble:
@@ -668,6 +687,29 @@ class TestLeaving:
 
         assert all(wait.cancelled() for wait in waits)
 
+    async def test_a_cancellation_that_gets_lost(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It may be taken for a timeout by aiohttp: a poller for whom nobody waits ends all the same."""
+        ask = Channel.ask
+
+        async def ask_and_lose(channel: Channel, request: Any) -> Any:
+            try:
+                return await ask(channel, request)
+            except asyncio.CancelledError:
+                raise TelzinoUnavailableError("There was no answer.") from None
+
+        monkeypatch.setattr(Channel, "ask", ask_and_lose)
+        sandbox.faults.next("GET", delay=1.0)
+        [wait] = start([trigger(sandbox.add_call("dialing"))])
+        await until(lambda: sandbox.faults.waiting == 0)
+
+        wait.cancel()
+        await asyncio.wait([wait], timeout=10)
+
+        assert wait.cancelled()
+        assert "The waits for calls" not in caplog.text
+
     async def test_no_timer_is_left(self, sandbox: Sandbox) -> None:
         """Of a poller that was about to sleep for an hour, nothing stays for an hour."""
         [wait] = start([trigger(sandbox.add_call("dialing"), interval=3_600)])
@@ -791,7 +833,7 @@ class TestWords:
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A gauge holds one number: that of one connection would overwrite another's."""
-        told = []
+        told: list[Any] = []
 
         def tell(kind: str, name: str, *value: Any) -> None:
             told.extend(value if name == metrics.WAITS else ())
