@@ -25,9 +25,10 @@ for _name in list(os.environ):
     if _name.startswith("AIRFLOW_CONN_") or _name.endswith("_CA_BUNDLE") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
 
-# The same examples every time; ``HYPOTHESIS_PROFILE=thorough`` tries many more, and others each time.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("thorough", max_examples=3_000)
+# The same examples every time, however long they take on a busy machine; ``HYPOTHESIS_PROFILE=thorough``
+# tries many more, and others each time.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=3_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 from airflow_provider_telzino import retry  # noqa: E402  # after the environment is set

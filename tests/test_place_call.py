@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_telzino import exceptions, placing, retry
+from airflow_provider_telzino import exceptions, placing
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 from airflow_provider_telzino.operators.placing import CallPlacer
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
@@ -827,11 +827,8 @@ class TestRedial:
         assert [call["status"] for call in sandbox.calls] == ["no_answer", "completed"]
         assert record == sandbox.calls[1]
 
-    def test_a_record_that_lags_behind_the_list(
-        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_record_that_lags_behind_the_list(self, sandbox: Sandbox) -> None:
         """The list has the call already: it is gone on with."""
-        monkeypatch.setattr(retry, "NOT_FOUND_FOR", 0.0)
         placed(sandbox, "dialing")
         sandbox.clock.advance(LIST_LAG)
         sandbox.faults.next("GET", "outbound-calls/", status=404)

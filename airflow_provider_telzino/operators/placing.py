@@ -181,8 +181,8 @@ class CallPlacer:
 
     def _fresh(self, call: Record) -> Record:
         try:
-            return self._hook.get_call(call["id"], self._agent_id)
-        except TelzinoNotFoundError:  # it was just placed: the list knows more
+            return self._hook.get_call(call["id"], self._agent_id, retry_for=0)
+        except (TelzinoNotFoundError, TelzinoTransientError):  # then the list knows more
             return call
 
     def _find_lost(self, lost: TelzinoTransientError, began: datetime) -> Record:
