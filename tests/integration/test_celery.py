@@ -29,7 +29,7 @@ WORKERS = ("worker-1", "worker-2")
 ENDINGS = ("completed", "no_answer", "busy", "failed")
 STATES = {"completed": "success", "no_answer": "success", "busy": "success", "failed": "failed"}
 """What becomes of the task, by how its call ends."""
-TIMEOUT = 400.0  # seconds for each of the two halves, on a machine that is busy with other things
+TIMEOUT = 900.0  # seconds for each of the two halves, on a machine that is busy with other things
 
 
 @contextlib.contextmanager

@@ -75,6 +75,7 @@ def long_since_loaded() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Any:
     """No poller, channel or open session outlives the waits of a test."""
+    gc.collect()  # what other tests have left is not to be found here
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
