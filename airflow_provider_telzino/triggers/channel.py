@@ -19,9 +19,7 @@ from airflow_provider_telzino.exceptions import (
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
 MAX_IN_FLIGHT = 4  # requests of one connection at the same time
-MAX_PAUSE_FAILURES = (
-    5  # from so many failures in a row on pauses grow no more: up to 16 s find an outage's end soon
-)
+MAX_PAUSE_FAILURES = 5  # in a row; from then on pauses of up to 16 s grow no more, to find the end soon
 RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew,
 RELOAD_FROM = 3  # by so many failures in a row: a single one has other reasons
 MISSING_FOR = 60.0
