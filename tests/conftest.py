@@ -41,6 +41,7 @@ from airflow_provider_telzino.sandbox import (  # noqa: E402
     Sandbox,
 )
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
+from airflow_provider_telzino.triggers import call  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger  # noqa: E402
 
@@ -116,10 +117,11 @@ def connected(sandbox: Sandbox, connect: ConnectionSetter) -> None:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Back off by milliseconds instead of seconds."""
+    """Back off by milliseconds instead of seconds, and resume at once."""
     monkeypatch.setattr(retry, "BACKOFF_BASE", 0.005)
     monkeypatch.setattr(retry, "BACKOFF_CAP", 0.05)
     monkeypatch.setattr(retry, "NOT_FOUND_FOR", 0.5)
+    monkeypatch.setattr(call, "SHORTEST_DEFERRAL", 0.0)
 
 
 @pytest.fixture

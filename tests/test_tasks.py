@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import threading
@@ -24,9 +25,10 @@ from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
-from airflow_provider_telzino.triggers import channel
+from airflow_provider_telzino.triggers import call, channel
+from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
-from tests.waits import EVENT_FIELDS, Run
+from tests.waits import EVENT_FIELDS, Run, TaskInstance, first_event
 
 pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 
@@ -274,6 +276,22 @@ class TestTime:
         deferral = Run(sensor(call_id=live["id"], timeout=1_000, poke_interval=20)).step("execute")
 
         assert deferral.timeout.total_seconds() == pytest.approx(1_080, abs=1)
+
+    @pytest.mark.parametrize("waiting", [TaskInstance(), None])
+    def test_a_task_stays_deferred_for_a_while(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, waiting: Any
+    ) -> None:
+        """Airflow takes a task for dead that resumes too soon. `dag.test()`, which tells no task, doesn't."""
+        shortest = 0.3 if waiting else 3_600.0
+        monkeypatch.setattr(call, "SHORTEST_DEFERRAL", shortest)
+        trigger = TelzinoCallTrigger(sandbox.add_call("completed")["id"], time.time() + 30)
+        trigger.task_instance = waiting
+        began = time.monotonic()
+
+        event = asyncio.run(asyncio.wait_for(first_event(trigger), 30))
+
+        assert event["outcome"] == "ended"
+        assert not waiting or time.monotonic() - began >= shortest
 
     def test_a_call_that_ends_in_the_last_moment_counts(self, sandbox: Sandbox, live: dict[str, Any]) -> None:
         """After the trigger's timeout the worker looks once more: the true outcome is worth a request."""

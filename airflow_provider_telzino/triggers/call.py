@@ -17,6 +17,14 @@ from airflow_provider_telzino.triggers.poller import fetch_ended, wait_until_end
 from airflow_provider_telzino.triggers.task_end import TaskEnd
 from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, Wait
 
+SHORTEST_DEFERRAL = 5.0
+"""Seconds that a task stays deferred at least, before it resumes on a worker.
+
+Airflow's scheduler hears of the end of a task's first process from the executor, and on a busy machine late. A task
+that is back in the queue by then is taken for one that was killed, and fails or is tried anew (in 3.3.2 still:
+apache/airflow issues 66374, 67287, 72716).
+"""
+
 
 class CallEvent(TypedDict):
     """What the trigger tells the task: ids and statuses only, since Airflow logs and stores it in clear."""
@@ -80,6 +88,8 @@ class TelzinoCallTrigger(TelzinoTrigger):
         yield await self._event()
 
     async def _event(self) -> TriggerEvent:
+        loop = asyncio.get_running_loop()
+        resumable = loop.time() + SHORTEST_DEFERRAL
         self.logger()  # makes one for the class, which `log` is from now on: each of its own takes a kilobyte
         wait = Wait(
             self.call_id.lower(),  # as the API and its lists have it
@@ -92,7 +102,7 @@ class TelzinoCallTrigger(TelzinoTrigger):
         outcome: Literal["ended", "timeout", "refused"] = "ended"
         error_class = None
         # One session and one token, also for the final record.
-        channel = Channel.of(asyncio.get_running_loop(), self.telzino_conn_id)
+        channel = Channel.of(loop, self.telzino_conn_id)
         try:
             await wait_until_ended(wait, telzino_conn_id=self.telzino_conn_id, agent_id=self.agent_id)
             if await self._end_task(wait, channel):
@@ -105,6 +115,9 @@ class TelzinoCallTrigger(TelzinoTrigger):
             self.log.warning("The wait for call %s ends: %s", self.call_id, error)
         finally:
             await channel.release()
+        # Whoever runs triggers without telling whose they are (`dag.test()`) has no executor, either.
+        if self.task_instance is not None and not self.began_task:
+            await asyncio.sleep(resumable - loop.time())
         return TriggerEvent(
             CallEvent(
                 outcome=outcome,
