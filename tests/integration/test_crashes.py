@@ -70,8 +70,8 @@ def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell
     site.start_endless_waits()
 
     for _ in range(kills):
-        victim, survivor = site.random.sample(sorted(jobs), 2)
-        site.until_waiting(IN_FLIGHT // 2, jobs[victim])
+        job = site.until_waiting(IN_FLIGHT, *jobs.values())
+        victim, survivor = sorted(jobs, key=lambda name: jobs[name] != job)
         site.pause(0, 4)
         site.until_nothing_is_overdue()
         with site.downtime():

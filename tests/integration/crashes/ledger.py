@@ -49,7 +49,9 @@ select state, try_number as tries, start_date as started, end_date as ended,
     (select count(*) from crash_ledger l
      where l.run_id = t.run_id and l.task_id = t.task_id and event = 'push') as pushes,
     (select array_agg(detail order by at) from crash_ledger l
-     where l.run_id = t.run_id and l.task_id = t.task_id and event = 'state') as states
+     where l.run_id = t.run_id and l.task_id = t.task_id and event = 'state') as states,
+    exists (select from log m
+     where m.run_id = t.run_id and m.task_id = t.task_id and event = 'state mismatch') as taken_for_dead
 from task_instance t where run_id = %s and task_id = %s
 """
 
@@ -65,6 +67,8 @@ class Outcome:
     records: list[Any]
     pushes: int
     states: list[str | None]
+    taken_for_dead: bool
+    """Airflow gave it another try, since the executor told late of the deferral (docs/crashes.md)."""
 
 
 @dataclass(frozen=True)

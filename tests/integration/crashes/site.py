@@ -132,14 +132,21 @@ class CrashSite(Supervisor):
 
         self.until(lambda: not overdue(), "the end of the waits whose time is over")
 
-    def until_waiting(self, least: int, triggerer: int) -> None:
-        """Wait until a triggerer (its job's id) has that many waits, and start them if need be."""
+    def until_waiting(self, least: int, *triggerers: int) -> int:
+        """Wait until one of the triggerers (their jobs' ids) has that many waits; return which.
+
+        More waits are started if need be.
+        """
+
+        busy: list[int] = []
 
         def enough() -> bool:
             self.keep_in_flight(2 * least)
-            return len(self.ledger.held_by(triggerer)) >= least
+            busy[:] = [each for each in triggerers if len(self.ledger.held_by(each)) >= least]
+            return bool(busy)
 
-        self.until(enough, f"{least} waits in triggerer {triggerer}")
+        self.until(enough, f"{least} waits in one of the triggerers {triggerers}")
+        return self.random.choice(busy)
 
     def until_deferred(self, least: int) -> None:
         """Wait until that many waits are deferred."""

@@ -26,7 +26,8 @@ with DAG("place_once", schedule=None, params=NUMBER):
     TelzinoPlaceCallOperator(**COMMON, retries=5, retry_delay=timedelta(seconds=1))
 
 with DAG("place_again_on_clear", schedule=None, params=NUMBER):
-    TelzinoPlaceCallOperator(**COMMON, reattach=False)
+    # A retry goes on with the call of the last clear.
+    TelzinoPlaceCallOperator(**COMMON, reattach=False, retries=5, retry_delay=timedelta(seconds=1))
 
 with DAG("wait_on", schedule=None, params=NUMBER):
     # The call takes longer than the first wait; only a retry that goes on waiting sees its end.
