@@ -27,9 +27,16 @@ def airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def rows(*arguments: str) -> list[dict[str, str]]:
+    """Run one Airflow command and return its table. Some Airflows log before it."""
+    printed = airflow(*arguments, "--output", "json").stdout
+    table: list[dict[str, str]] = json.loads(printed[printed.index("[{") :])
+    return table
+
+
 def test_providers_list_and_get() -> None:
     """The provider is listed with its version, and its details can be read."""
-    listed = json.loads(airflow("providers", "list", "--output", "json").stdout)
+    listed = rows("providers", "list")
     details = airflow("providers", "get", "airflow-provider-telzino", "--full", "--output", "json").stdout
 
     (ours,) = [each for each in listed if each["package_name"] == "airflow-provider-telzino"]
@@ -39,7 +46,7 @@ def test_providers_list_and_get() -> None:
 
 def test_hooks_list_the_connection_type() -> None:
     """Airflow knows which hook serves the connection type."""
-    hooks = json.loads(airflow("providers", "hooks", "--output", "json").stdout)
+    hooks = rows("providers", "hooks")
 
     (ours,) = [each for each in hooks if each["connection_type"] == "telzino"]
     assert ours["conn_id_attribute_name"] == "telzino_conn_id"

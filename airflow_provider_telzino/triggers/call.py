@@ -20,9 +20,9 @@ from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, Wait
 SHORTEST_DEFERRAL = 5.0
 """Seconds that a task stays deferred at least, before it resumes on a worker.
 
-Airflow's scheduler hears of the end of a task's first process from the executor, and on a busy machine late. A task
-that is back in the queue by then is taken for one that was killed, and fails or is tried anew (in 3.3.2 still:
-apache/airflow issues 66374, 67287, 72716).
+Airflow's scheduler hears of the end of a task's first process from the executor, and on a busy machine late.
+A task that is back in the queue by then is taken for one that was killed: it fails, or is tried anew (in
+3.3.2 still: apache/airflow issues 66374, 67287, 72716).
 """
 
 

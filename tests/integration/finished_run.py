@@ -46,11 +46,13 @@ MAPPED_ENDINGS = ("completed", "no_answer", "busy", "failed")
 SEE_EACH_STATUS = ("deferred", "poked")
 DEFERRED_UNTIL_THE_END = ("deferred", "cut", "got", "by_record", "fails", "skips", "placed")
 NOT_DEFERRED = ("poked", "rescheduled", "fails_poked")
+NO_LONGER_NEEDED = ("scheduler", "triggerer", "dag-processor")
+"""What would take time from other tests' Airflows until the last test has asked for the run's logs."""
 
 
 @dataclass
 class FinishedRun:
-    """A DAG run that is over; its Airflow still runs."""
+    """A DAG run that is over; of its Airflow the API server still runs."""
 
     airflow: AirflowInstance
     sandbox: Sandbox
@@ -107,6 +109,8 @@ class FinishedRun:
         for task in self.airflow.api.task_instances(DAG_ID, self.run_id):
             index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
             self.tasks[task["task_id"] + index] = task
+        for component in NO_LONGER_NEEDED:
+            self.airflow.process(component).terminate()
 
     def _add_connections(self) -> None:
         """Add connections as the web interface does."""

@@ -137,7 +137,6 @@ class CrashSite(Supervisor):
 
         More waits are started if need be.
         """
-
         busy: list[int] = []
 
         def enough() -> bool:
