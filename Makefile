@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Not even collected in the quick loop: each test process would load what only slow tests need.
+NOT_FAST := -p no:schemathesis $(addprefix --ignore tests/,integration properties sandbox/test_sandbox_fuzz.py)
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo ui test integration test-matrix screenshots check lint format types fast-tests bench bench-airflow dist constraints setup system-packages clean
@@ -45,7 +48,7 @@ types: $(READY) ## Check types strictly
 	@$(BIN)/mypy
 
 fast-tests: $(READY) ## Run the tests that need no real Airflow
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not integration" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup -q -m "not slow and not integration" $(NOT_FAST) $(PYTEST_ARGS)
 
 bench: $(READY) ## Measure what a wait costs, beside other ways to wait (ten minutes; QUICK=1: two)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

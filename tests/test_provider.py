@@ -21,6 +21,8 @@ from airflow_provider_telzino import __version__
 from airflow_provider_telzino.get_provider_info import get_provider_info
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(airflow_provider_telzino.__file__).parent
 
 AIRFLOW = "from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, Stats"

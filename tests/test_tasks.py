@@ -284,7 +284,7 @@ class TestTime:
         """Airflow takes a task for dead that resumes too soon. `dag.test()`, which tells no task, doesn't."""
         shortest = 0.3 if waiting else 3_600.0
         monkeypatch.setattr(call, "SHORTEST_DEFERRAL", shortest)
-        trigger = TelzinoCallTrigger(sandbox.add_call("completed")["id"], time.time() + 30)
+        trigger = TelzinoCallTrigger(sandbox.add_call("completed")["id"], time.time() + 30, poll_interval=0.1)
         trigger.task_instance = waiting
         began = time.monotonic()
 
@@ -390,6 +390,7 @@ class TestSoftFail:
 class TestFaults:
     """Outages delay the outcome; refusals end the task."""
 
+    @pytest.mark.slow
     @ALL
     def test_an_outage_is_outlived(
         self, sandbox: Sandbox, live: dict[str, Any], later: Later, make: MakeTask

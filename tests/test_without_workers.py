@@ -349,7 +349,10 @@ class TestTheEnd:
         """A trigger outlives an upgrade: what it can't read it leaves to a worker."""
         call = sandbox.add_call("completed")
 
-        event = fire(TelzinoCallTrigger(call["id"], time.time() + 30, AGENT_ID, end={"unknown": True}))
+        trigger = ending(call)
+        trigger.end = {"unknown": True}
+
+        event = fire(trigger)
 
         assert event.payload["outcome"] == "ended"
         assert supervisor.xcoms == {}
@@ -391,7 +394,7 @@ class TestTheStart:
         supervisor.xcoms["place", "return_value"] = {"id": record["id"], "agent_id": AGENT_ID}
         outputs = {"call_id": ["place", "return_value"]}
 
-        event = fire(TelzinoCallStartTrigger(outputs=outputs, end=END))
+        event = fire(TelzinoCallStartTrigger(outputs=outputs, poll_interval=0.1, end=END))
 
         assert type(event).__name__ == "TaskSuccessEvent"
         assert supervisor.xcoms["wait", "return_value"] == record
@@ -401,7 +404,7 @@ class TestTheStart:
         record = sandbox.add_call("completed")
         outputs = {"agent_id": ["place", "agent_id"]}
 
-        event = fire(TelzinoCallStartTrigger(record["id"], outputs=outputs, end=END))
+        event = fire(TelzinoCallStartTrigger(record["id"], outputs=outputs, poll_interval=0.1, end=END))
 
         assert type(event).__name__ == "TaskSuccessEvent"
 
@@ -441,7 +444,7 @@ class TestTheStart:
             "multiple_outputs": True,
             "do_xcom_push": do_xcom_push,
         }
-        trigger = rebuilt(TelzinoCallStartTrigger(record["id"], end=end))
+        trigger = rebuilt(TelzinoCallStartTrigger(record["id"], poll_interval=0.1, end=end))
         trigger.task_instance = SimpleNamespace(**TASK | {"try_number": 2})
 
         assert asyncio.run(first_event_type(trigger)) == "TaskSuccessEvent"

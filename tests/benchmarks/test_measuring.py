@@ -19,6 +19,8 @@ from benchmarks.worlds import server, world
 from devtools.airflow_instance.environment import passed_on_environment
 from devtools.processes import ROOT, ProcessFamily
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_every_contender_hears_of_every_end() -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SLEEPER = "import time; time.sleep(60)"
 
 STUBBORN_WITH_GRANDCHILD = """
@@ -32,6 +34,7 @@ import sys, time
 from collections.abc import Callable
 from pathlib import Path
 from devtools.processes import ProcessFamily
+
 family = ProcessFamily()
 log = Path(sys.argv[1])
 sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -12,6 +12,8 @@ import requests
 
 from devtools.airflow_instance.rest_client import AirflowApi
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

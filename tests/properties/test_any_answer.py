@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from airflow_provider_telzino.connection import Settings
 from airflow_provider_telzino.exceptions import TelzinoError
 from airflow_provider_telzino.models import Call
 from tests.conftest import AGENT_ID, CALL_ID
+
+pytestmark = pytest.mark.slow
 
 SECRET = "kx7qz-client-secret-kx7qz"
 CONTEXT = "Zebedee Quillfeather owes Xanthippe a trombone"

@@ -21,6 +21,8 @@ from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID
 from tests.waits import EVENT_FIELDS, Run, first_event, rebuilt
 
+pytestmark = pytest.mark.slow
+
 LIVE = ("queued", "dispatching", "dispatched", "dialing", "in_progress", "pondering")
 ENDED = ("completed", "no_answer", "busy", "failed")
 MOST_WAITS = 5

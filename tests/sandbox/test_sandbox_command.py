@@ -17,6 +17,8 @@ import requests
 from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
 from airflow_provider_telzino.sandbox.__main__ import main, parser
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

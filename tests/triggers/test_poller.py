@@ -72,6 +72,15 @@ def long_since_loaded() -> None:
         each._loaded_at -= 3_600
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _collect_quickly() -> Any:
+    """Leave what there is before, mostly Airflow's modules, out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Any:
     """No poller, channel or open session outlives the waits of a test."""
@@ -271,6 +280,7 @@ class TestLookingAgain:
 
         assert event["outcome"] == "ended"
 
+    @pytest.mark.slow
     async def test_the_others_stay_in_step(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """Looks at what is behind neither hasten nor delay those at the rest."""
         monkeypatch.setattr(retry, "NOT_FOUND_FOR", 60.0)
@@ -660,6 +670,7 @@ class TestTrouble:
 class TestLeaving:
     """A wait may end at any moment."""
 
+    @pytest.mark.slow
     async def test_cancelled_at_any_point(self, sandbox: Sandbox) -> None:
         """Wherever a cancellation hits: nothing is left, and the other waits go on."""
         calls = [sandbox.add_call("dialing") for _ in range(40)]
@@ -765,6 +776,7 @@ class TestWords:
         assert len(changes) == 6
         assert all(context in message for context, message in changes)
 
+    @pytest.mark.slow
     async def test_each_way_of_looking_is_told_once(
         self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
