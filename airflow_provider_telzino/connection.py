@@ -46,7 +46,7 @@ class Settings:
 
     @classmethod
     def from_connection(cls, connection: Connection, conn_id: str) -> Settings:
-        """Check a connection.
+        """Check a connection. That may read a CA bundle, which takes too long for an event loop.
 
         Raises:
             TelzinoConfigurationError: A field is missing or wrong; the message names the field and the fix.
@@ -54,15 +54,16 @@ class Settings:
         check = _FieldChecks(conn_id)
         extra = check.extra_box(connection.extra)
         client_id = (connection.login or "").strip() or None
+        base_url = check.base_url(connection.host, connection.port)
         return cls(
             conn_id=conn_id,
-            base_url=check.base_url(connection.host, connection.port),
+            base_url=base_url,
             client_id=client_id,
             secret=check.secret(connection.password, client_id),
             agent_id=check.text(extra, "agent_id"),
             audience=check.text(extra, "audience") or DEFAULT_AUDIENCE,
             timeout=check.timeout(extra.get("timeout")),
-            ca_bundle=check.ca_bundle(check.text(extra, "ca_bundle")),
+            ca_bundle=check.ca_bundle(check.text(extra, "ca_bundle"), base_url),
         )
 
 
@@ -140,9 +141,11 @@ class _FieldChecks:
             raise self.error(f"Extra `timeout` should be seconds, over 0 and at most {MAX_TIMEOUT:g}.")
         return seconds
 
-    def ca_bundle(self, path: str | None) -> str | None:
-        # requests would heed these by itself, but aiohttp wouldn't: worker and triggerer must agree.
-        path = path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
+    def ca_bundle(self, path: str | None, base_url: str) -> str | None:
+        # Reading a bundle takes 50 ms, so the environment's isn't, where there is no TLS.
+        if base_url.startswith("https://"):
+            # requests would heed these by itself, but aiohttp wouldn't: worker and triggerer must agree.
+            path = path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
         if path is None:
             return None
         where = "Extra `ca_bundle`, or else REQUESTS_CA_BUNDLE of the environment, names"

@@ -38,6 +38,14 @@ TARGETS = (
 )
 """Who, beside whom, and the share of CPU that it may take."""
 
+COMPONENTS = {
+    "workers": ["scheduler's own"],
+    "scheduler": ["scheduler"],
+    "API server": ["api-server", "api-server's own"],
+    "triggerer": ["triggerer", "triggerer's own"],
+}
+"""The columns of CPU seconds, and what is in each. The DAG processor reads its files once, before."""
+
 INTERVAL = 10.0
 """Seconds between two looks."""
 SETTLE = 5.0
@@ -52,9 +60,18 @@ class Cost:
     """What a DAG run took, the share of an idle Airflow taken off."""
 
     seconds: float
-    cpu: float
-    """CPU seconds of all processes."""
+    by_component: dict[str, float]
+    """CPU seconds."""
     requests: int
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all processes."""
+        return sum(self.by_component.values())
+
+    def of(self, column: str) -> float:
+        """CPU seconds of the processes of one of the table's columns."""
+        return sum(self.by_component[process] for process in COMPONENTS[column])
 
 
 def main() -> int:
@@ -98,7 +115,12 @@ def _airflow(url: str, worlds: dict[str, WorldHandle]) -> Iterator[AirflowInstan
                 HOME,
                 dags_folder=DAGS_FOLDER,
                 sql_alchemy_conn=postgres.url,
-                extra_env={"BENCH_CALLS": str(calls_file), "PYTHONPATH": str(ROOT)},
+                extra_env={
+                    "BENCH_CALLS": str(calls_file),
+                    "PYTHONPATH": str(ROOT),
+                    # One reading more or less of all DAG files would hide what a wait takes.
+                    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+                },
             ) as airflow,
         ):
             calls = {name: there.calls for name, there in worlds.items()}
@@ -117,7 +139,7 @@ def _airflow(url: str, worlds: dict[str, WorldHandle]) -> Iterator[AirflowInstan
         database_family.stop()
 
 
-def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float) -> float:
+def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float) -> dict[str, float]:
     """Return the CPU seconds that an idle Airflow takes each second, when all its processes have started."""
     _say("warm-up")
     runs = {name: airflow.api.trigger(name) for name in warm_up}
@@ -125,7 +147,7 @@ def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float)
         airflow.wait_for_run(name, run_id, RUN_TIMEOUT)
     time.sleep(SETTLE)
     _say("idle")
-    started, cpu = time.monotonic(), cpu_seconds(airflow.family)
+    started, before = time.monotonic(), cpu_seconds(airflow.family)
     over = started + seconds
     airflow.wait_until(
         # It is asked as often as during a run.
@@ -133,23 +155,25 @@ def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float)
         "the end of idling",
         2 * seconds,
     )
-    return (cpu_seconds(airflow.family) - cpu) / (time.monotonic() - started)
+    used, took = cpu_seconds(airflow.family), time.monotonic() - started
+    return {component: (used[component] - before[component]) / took for component in used}
 
 
-def _run(airflow: AirflowInstance, name: str, calls: WorldHandle, idle: float) -> Cost:
-    began, started, cpu = time.time(), time.monotonic(), cpu_seconds(airflow.family)
+def _run(airflow: AirflowInstance, name: str, calls: WorldHandle, idle: dict[str, float]) -> Cost:
+    began, started, before = time.time(), time.monotonic(), cpu_seconds(airflow.family)
     run_id = airflow.api.trigger(name)
     run = airflow.wait_for_run(name, run_id, RUN_TIMEOUT)
     if run["state"] != "success":
         raise RuntimeError(f"{name}: {airflow.api.task_states(name, run_id)}")
     took = time.monotonic() - started
     time.sleep(SETTLE)
-    used = cpu_seconds(airflow.family) - cpu
+    used, whole = cpu_seconds(airflow.family), time.monotonic() - started
     requests = int(calls.read(began, time.time())["requests"])
-    return Cost(took, used - idle * (time.monotonic() - started), requests)
+    extra = {component: used[component] - before[component] - idle[component] * whole for component in idle}
+    return Cost(took, extra, requests)
 
 
-def _tables(costs: dict[str, Cost], waits: int, idle: float) -> Iterator[str]:
+def _tables(costs: dict[str, Cost], waits: int, idle: dict[str, float]) -> Iterator[str]:
     ours = costs[OURS]
     yield target_table(
         at_most(
@@ -161,16 +185,20 @@ def _tables(costs: dict[str, Cost], waits: int, idle: float) -> Iterator[str]:
         for contender, name, limit in TARGETS
     )
     yield table(
-        ["contender", "CPU s a wait", "beside ours", "requests a wait", "DAG run, s"],
+        ["contender", "CPU s a wait", "beside ours", *COMPONENTS, "requests a wait", "DAG run, s"],
         [
             [
                 *(name, f"{cost.cpu / waits:.2f}", f"{cost.cpu / ours.cpu:.3g} ×"),
+                *(
+                    f"{sum(map(cost.by_component.__getitem__, each)) / waits:.2f}"
+                    for each in COMPONENTS.values()
+                ),
                 *(f"{cost.requests / waits:.3g}", f"{cost.seconds:.0f}"),
             ]
             for name, cost in costs.items()
         ],
     )
-    yield f"An idle Airflow takes {idle * 60:.1f} s of CPU a minute; that is taken off."
+    yield f"An idle Airflow takes {sum(idle.values()) * 60:.1f} s of CPU a minute; that is taken off."
 
 
 def _say(what: str) -> None:

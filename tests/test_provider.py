@@ -20,6 +20,8 @@ import airflow_provider_telzino
 from airflow_provider_telzino import __version__
 from airflow_provider_telzino.get_provider_info import get_provider_info
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
+from airflow_provider_telzino.sandbox import Sandbox
+from tests.conftest import ConnectionSetter
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +160,44 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 """
     added = {name.partition(".")[0] for name in in_a_new_process(code)}
     assert added <= {"airflow", "airflow_provider_telzino", "tenacity"}
+
+
+def test_what_takes_long_is_not_done_in_the_event_loop(sandbox: Sandbox, connect: ConnectionSetter) -> None:
+    """The triggerer's first look imports aiohttp and reads the CA bundle in threads, so that others go on."""
+    call = sandbox.add_call("dialing")
+    connect(sandbox)
+    code = f"""
+import asyncio, json, sys, threading
+from airflow_provider_telzino.connection import Settings
+from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
+
+in_the_loop = {{}}
+
+def note(name):
+    in_the_loop.setdefault(name, threading.current_thread() is threading.main_thread())
+
+class Imports:
+    def find_spec(self, name, path=None, target=None):
+        note(name)
+
+class NotingSettings(Settings):
+    @classmethod
+    def from_connection(cls, connection, conn_id):
+        note("CA bundle")
+        return Settings.from_connection(connection, conn_id)
+
+async def look():
+    hook = TelzinoAsyncHook()
+    await hook.get_call({call["id"]!r})
+    await hook.close()
+
+assert "aiohttp" not in sys.modules
+sys.meta_path.insert(0, Imports())
+sys.modules[TelzinoAsyncHook.__module__].Settings = NotingSettings
+asyncio.run(look())
+print(json.dumps([in_the_loop["aiohttp"], in_the_loop["CA bundle"]]))
+"""
+    assert in_a_new_process(code) == [False, False]
 
 
 def test_public_names_are_where_the_interface_says() -> None:

@@ -497,7 +497,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
                 f"Airflow could not give the connection ({type(error).__name__}).",
                 conn_id=self.telzino_conn_id,
             ) from error
-        return Settings.from_connection(connection, self.telzino_conn_id)
+        return await asyncio.to_thread(Settings.from_connection, connection, self.telzino_conn_id)
 
 
 @contextlib.contextmanager

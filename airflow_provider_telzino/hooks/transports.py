@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -129,7 +130,8 @@ class AiohttpTransport:
 
     @classmethod
     async def open(cls, settings: Settings) -> AiohttpTransport:
-        """Make a transport in the running loop. Reading CA certificates takes a while, so a thread does."""
+        """Make a transport in the running loop. Threads import and read CA certificates: that takes long."""
+        await asyncio.to_thread(importlib.import_module, "aiohttp")
         if settings.base_url.startswith("http://"):
             return cls(settings, True)
         return cls(settings, await asyncio.to_thread(_ssl_context, settings.ca_bundle))
