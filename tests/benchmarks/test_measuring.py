@@ -77,8 +77,8 @@ def family() -> Iterator[ProcessFamily]:
 
 
 def test_cpu_of_processes_that_have_ended_counts(family: ProcessFamily, tmp_path: Path) -> None:
-    """A child that worked for half a second and ended is in its family's sum."""
-    child = "import time\nwhile time.process_time() < 0.5: pass"
+    """A child that worked for over half a second and ended is in its family's sum."""
+    child = "import time\nwhile time.process_time() < 0.6: pass"
     parent = f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {child!r}])\n"
     parent += "print('ended', flush=True)\ntime.sleep(60)"
     log = tmp_path / "log"
