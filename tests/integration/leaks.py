@@ -19,7 +19,8 @@ PASSING_TABLES = {
 }
 """What Airflow removes when a wait is over: it has to be watched meanwhile."""
 
-WATCH_INTERVAL = 0.2
+WATCH_INTERVAL = 0.5
+"""Seconds. A wait, and with it its trigger's row, lasts five at least."""
 ENCRYPTED = re.compile(r"gAAAAA[\w=-]+")
 """What Airflow encrypted. It encrypts a trigger's arguments, but whoever has its key reads them."""
 
