@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
@@ -61,6 +63,9 @@ class Channel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, conn_id: str) -> None:
         self.hook = TelzinoAsyncHook(conn_id)
+        """A new one whenever the connection is read anew."""
+        self._requests: Counter[TelzinoAsyncHook] = Counter()
+        """How many each hook has in flight."""
         self.waits = 0
         """How many waits use it."""
         self.problem: TelzinoTransientError | None = None
@@ -104,25 +109,40 @@ class Channel:
         async with self._in_flight:
             while (pause := self._resume_at - self._now()) > 0:  # noqa: ASYNC110  # it may grow meanwhile
                 await asyncio.sleep(pause)
-            try:
-                await self._load()
-                asked = self._now()
-                metrics.tell("incr", metrics.REQUESTS)
-                answer = await request(self.hook)
-            except TelzinoTransientError as error:
-                await self._failed(error)
-                raise
-            except TelzinoCredentialsError as error:
-                await self._refused(error, asked)
-            except TelzinoError:
-                self._succeeded()  # It is the answer to this request, and no trouble of the API.
-                raise
+            async with self._hook() as hook:
+                try:
+                    await self._load(hook)
+                    asked = self._now()
+                    metrics.tell("incr", metrics.REQUESTS)
+                    answer = await request(hook)
+                except TelzinoTransientError as error:
+                    self._failed(error)
+                    raise
+                except TelzinoCredentialsError as error:
+                    self._refused(error, asked)
+                except TelzinoError:
+                    self._succeeded()  # It is the answer to this request, and no trouble of the API.
+                    raise
             self._succeeded()
             return answer
 
-    async def _load(self) -> None:
+    @contextlib.asynccontextmanager
+    async def _hook(self) -> AsyncIterator[TelzinoAsyncHook]:
+        """Give the hook for one request. If the connection is read anew meanwhile, the last one closes it."""
+        hook = self.hook
+        self._requests[hook] += 1
         try:
-            await self.hook.load(retry_for=0)
+            yield hook
+        finally:
+            self._requests[hook] -= 1
+            if self._requests[hook] == 0:
+                del self._requests[hook]
+                if hook is not self.hook:
+                    await hook.close()
+
+    async def _load(self, hook: TelzinoAsyncHook) -> None:
+        try:
+            await hook.load(retry_for=0)
         except TelzinoTransientError:
             raise
         except AirflowNotFoundException as error:
@@ -134,23 +154,23 @@ class Channel:
             raise ConnectionUnusableError(error) from error
         self._missing_since = None
 
-    async def _forget_connection(self) -> None:
-        """Have the connection read anew: someone may have mended it."""
+    def _forget_connection(self) -> None:
+        """Have the connection read anew: someone may have mended it. Other requests keep the old one."""
         self._loaded_at = self._now()
-        await self.hook.close()
+        self.hook = TelzinoAsyncHook(self.hook.telzino_conn_id)
 
-    async def _refused(self, error: TelzinoCredentialsError, asked: float) -> NoReturn:
+    def _refused(self, error: TelzinoCredentialsError, asked: float) -> NoReturn:
         """Try once more with the connection as it is now, unless it was just read."""
         age = asked - self._loaded_at  # negative: another request has had it read anew meanwhile
         if age >= 0:
-            await self._forget_connection()
+            self._forget_connection()
         if 0 <= age < RELOAD_AFTER:
             raise ConnectionUnusableError(error) from error
         again = TelzinoUnavailableError(f"{error} The connection is read anew.")
-        await self._failed(again)
+        self._failed(again)
         raise again from error
 
-    async def _failed(self, error: TelzinoTransientError) -> None:
+    def _failed(self, error: TelzinoTransientError) -> None:
         metrics.tell("incr", metrics.REQUEST_ERRORS)
         self.problem = error
         floor = error.retry_after or 0.0
@@ -163,7 +183,7 @@ class Channel:
         self._resume_at = self._now() + pause
         log.warning("%s All waits on this connection pause for %.1f s.", error, pause)
         if self._failures >= RELOAD_FROM and self._now() - self._loaded_at >= RELOAD_AFTER:
-            await self._forget_connection()
+            self._forget_connection()
 
     def _succeeded(self) -> None:
         if self.problem is not None:

@@ -588,6 +588,24 @@ class TestTrouble:
 
         assert Counter(event["outcome"] for event in events) == {"ended": 300}
 
+    async def test_a_connection_that_is_read_anew_breaks_no_request(
+        self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One page is refused while two others are on their way: those arrive."""
+        calls = [sandbox.add_call("dialing") for _ in range(300)]
+        waits = start(map(trigger, calls))
+        await until(lambda: looks(sandbox)["page"] >= 3)
+        long_since_loaded()
+        for call in calls:
+            sandbox.finish(call["id"])
+        sandbox.faults.next("GET", "outbound-calls$", status=401, delay=0.1)
+        sandbox.faults.next("GET", "outbound-calls$", delay=0.4, times=2)
+
+        events = await asyncio.gather(*waits)
+
+        assert Counter(event["outcome"] for event in events) == {"ended": 300}
+        assert caplog.text.count("All waits on this connection pause") == 1
+
     async def test_airflow_misses_the_connection_for_a_moment(
         self,
         sandbox: Sandbox,
