@@ -106,12 +106,9 @@ def test_demo_succeeds_and_leaves_nothing(start_demo: StartDemo) -> None:
     assert_nothing_left(demo, mark, seen)
 
 
-@pytest.mark.parametrize("moment", ["Making Airflow's database", "Starting api-server"])
+@pytest.mark.parametrize("moment", ["Making Airflow's database", "Starting api-server", "call: in_progress"])
 def test_ctrl_c_leaves_nothing(start_demo: StartDemo, moment: str) -> None:
-    """At whatever moment it comes; the exit code is that of an interrupted program.
-
-    What comes when all processes run is below.
-    """
+    """At whatever moment it comes; the exit code is that of an interrupted program."""
     demo = start_demo()
     read_until(demo, moment)
     time.sleep(1)

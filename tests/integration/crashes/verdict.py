@@ -34,6 +34,8 @@ def verdict(site: CrashSite, *, tries: int | None = None) -> str:
     wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait, tries))}
     report = [f"{wait}: {problem}\n{logs(site, wait, LOG_LINES)}" for wait, problem in wrong.items()]
     count = f"{len(site.waits)} waits, {len(site.waits) - len(wrong)} right outcomes"
+    if excused := sum(site.ledger.outcome(wait.run_id, wait.task_id).taken_for_dead for wait in site.waits):
+        count += f", {excused} of tasks that Airflow took for dead"
     assert not wrong, "\n\n".join([count, *report, "What happened:", *site.events])
     return count
 
