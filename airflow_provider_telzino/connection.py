@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.tls import ssl_context
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -100,6 +101,7 @@ class _FieldChecks:
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, own_port = url.hostname, url.port
+            (name or "").encode("idna")
         except ValueError:
             raise self.error("Host is not a URL; leave it empty for Telzino's own.") from None
         if not name or url.scheme not in ("https", "http") or re.search(r"[\s\\]", host):
@@ -144,14 +146,13 @@ class _FieldChecks:
     def ca_bundle(self, path: str | None, base_url: str) -> str | None:
         # Reading a bundle takes 50 ms, so the environment's isn't, where there is no TLS.
         if base_url.startswith("https://"):
-            # requests would heed these by itself, but aiohttp wouldn't: worker and triggerer must agree.
+            # These are what users of Python's HTTP clients know.
             path = path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
         if path is None:
             return None
         where = "Extra `ca_bundle`, or else REQUESTS_CA_BUNDLE of the environment, names"
         try:
-            if not os.path.isdir(path):
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+            ssl_context(path)
         except ssl.SSLError:
             raise self.error(f"{where} a file without CA certificates (PEM).") from None
         except OSError:

@@ -1,4 +1,4 @@
-"""``TelzinoHook`` on requests, for workers, and ``TelzinoAsyncHook`` on aiohttp, for the triggerer.
+"""``TelzinoHook`` on httpcore, for workers, and ``TelzinoAsyncHook`` on aiohttp, for the triggerer.
 
 Both are thin: what is sent, what an answer means and when to try again is decided by ``api`` and ``retry``,
 and how it travels by ``transports``.
@@ -31,7 +31,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoUnavailableError,
 )
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_telzino.hooks.transports import AiohttpTransport, RequestsTransport
+from airflow_provider_telzino.hooks.transports import AiohttpTransport, HttpcoreTransport, requests_session
 from airflow_provider_telzino.models import CallStatus
 from airflow_provider_telzino.retry import RETRY_FOR, RetryRules
 
@@ -89,12 +89,12 @@ class _TelzinoHookBase(BaseHook):
 
 
 class TelzinoHook(_TelzinoHookBase):
-    """Talk to Telzino's API from a worker, with requests.
+    """Talk to Telzino's API from a worker.
 
-    One keep-alive session a hook, made at the first request; threads may share it. Every request has a
-    timeout, verifies TLS, follows no redirect and reads at most 10 MB. A GET is tried again for a minute
-    after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call, so it is
-    tried again only when the API can't have acted on it.
+    One pool of keep-alive connections a hook, made at the first request; threads may share it. Every request
+    has a timeout, verifies TLS, follows no redirect and reads at most 10 MB. A GET is tried again for a
+    minute after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call,
+    so it is tried again only when the API can't have acted on it.
 
     Args:
         telzino_conn_id: The Airflow connection, of type ``telzino``.
@@ -108,7 +108,8 @@ class TelzinoHook(_TelzinoHookBase):
         super().__init__(telzino_conn_id, agent_id)
         self._token_lock = threading.Lock()
         self._transport_lock = threading.Lock()
-        self._transport: RequestsTransport | None = None
+        self._transport: HttpcoreTransport | None = None
+        self._session: requests.Session | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -120,14 +121,19 @@ class TelzinoHook(_TelzinoHookBase):
 
         It sends the access token to the connection's host and nowhere else. Timeouts are the caller's.
         """
-        return self._open().session
+        settings = self.settings
+        with self._transport_lock:
+            if self._session is None:
+                self._session = requests_session(settings, lambda: self._token(settings.timeout))
+            return self._session
 
     def close(self) -> None:
-        """Close the session's connections. The hook may be used again."""
+        """Close all connections. The hook may be used again."""
         with self._transport_lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+            opened, self._transport, self._session = (self._transport, self._session), None, None
+        for each in opened:
+            if each is not None:
+                each.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,11 +299,11 @@ class TelzinoHook(_TelzinoHookBase):
         finally:
             self._token_lock.release()
 
-    def _open(self) -> RequestsTransport:
+    def _open(self) -> HttpcoreTransport:
         settings = self.settings
         with self._transport_lock:
             if self._transport is None:
-                self._transport = RequestsTransport(settings, lambda: self._token(settings.timeout))
+                self._transport = HttpcoreTransport(settings)
             return self._transport
 
     @classmethod

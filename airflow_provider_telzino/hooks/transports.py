@@ -1,8 +1,7 @@
-"""How a request travels: with requests on a worker, with aiohttp in an event loop.
+"""How a request travels: with httpcore on a worker, with aiohttp in an event loop.
 
 A transport knows no rules of the API. It sends one ``ApiRequest`` within a time limit, follows no redirect,
-reads a bounded body, and says in ``no_answer``'s terms what went wrong. Neither library is imported before
-the first request: tasks that send nothing don't pay for them.
+reads a bounded body, and says in ``no_answer``'s terms what went wrong.
 """
 
 from __future__ import annotations
@@ -10,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
-import os
 import ssl
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+import httpcore
 
 from airflow_provider_telzino import api, api_errors
 from airflow_provider_telzino.connection import Settings, is_loopback
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.hooks.deadline import DeadlineBackend
+from airflow_provider_telzino.tls import ssl_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,31 +31,39 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 64 * 1024
 _KEEPALIVE = 75.0  # seconds that an idle connection is kept: a wait may look once a minute
+_IDLE_CONNECTIONS = 50  # that a transport keeps, for hooks that many threads share
+
+_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.ProxyError)
 
 
-class RequestsTransport:
-    """One keep-alive ``requests.Session``.
+class HttpcoreTransport:
+    """A pool of keep-alive connections, which threads may share.
+
+    It is httpcore's, since Airflow's own client has that already imported in a task's process: importing
+    requests would take 80 ms of CPU, as much as all else that this package does in a worker run.
 
     Args:
         settings: The connection.
-        get_token: Returns the access token, for requests that a user sends over the session.
     """
 
-    def __init__(self, settings: Settings, get_token: Callable[[], str]) -> None:
-        from airflow_provider_telzino.hooks.time_limit import session_with_time_limit
-
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.get_token = get_token
-        self.session = session_with_time_limit()
-        self.session.headers["User-Agent"] = api.USER_AGENT
-        self.session.verify = settings.ca_bundle or True
-        self.session.auth = self._authorize
-        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.session.trust_env = not _is_local(settings)
+        url = urlsplit(settings.base_url)
+        host = (url.hostname or "").encode("idna")
+        self.url = functools.partial(httpcore.URL, scheme=url.scheme, host=host, port=url.port)
+        self.base_path = quote(url.path, safe="/%:@!$&'()*+,;=~")
+        self.pool = httpcore.ConnectionPool(
+            ssl_context=None if url.scheme == "http" else ssl_context(settings.ca_bundle),
+            proxy=_httpcore_proxy(settings),
+            max_connections=None,
+            max_keepalive_connections=_IDLE_CONNECTIONS,
+            keepalive_expiry=_KEEPALIVE,
+            network_backend=DeadlineBackend(),
+        )
 
     def close(self) -> None:
         """Close all connections."""
-        self.session.close()
+        self.pool.close()
 
     def send(self, request: api.ApiRequest, token: str | None, timeout: float) -> api.ApiAnswer:
         """Send a request and read its answer, whatever its status code.
@@ -59,53 +71,65 @@ class RequestsTransport:
         Raises:
             TelzinoError: There was no whole answer within ``timeout`` seconds.
         """
-        import requests
-
-        from airflow_provider_telzino.hooks.time_limit import TimeLimit
-
-        limit = TimeLimit(timeout)
+        target = f"{self.base_path}{request.path}" + (
+            f"?{urlencode(request.params)}" if request.params else ""
+        )
+        deadline = time.monotonic() + timeout
         try:
-            with (
-                limit,
-                self.session.request(
-                    request.method,
-                    f"{self.settings.base_url}{request.path}",
-                    params=request.params,
-                    data=request.body,
-                    headers=_headers(request, token),
-                    auth=lambda prepared: (
-                        prepared
-                    ),  # else requests puts credentials from ~/.netrc in its place
-                    timeout=timeout,
-                    verify=self.settings.ca_bundle,  # None is the session's, so the environment's
-                    allow_redirects=False,
-                    stream=True,
-                ) as response,
-            ):
+            with self.pool.stream(
+                request.method,
+                self.url(target=target),
+                headers=[("User-Agent", api.USER_AGENT), *_headers(request, token).items()],
+                content=request.body,
+                extensions={"timeout": dict.fromkeys(("connect", "read", "write"), deadline)},
+            ) as response:
                 body = bytearray()
-                for chunk in response.iter_content(_CHUNK_BYTES):
+                for chunk in response.iter_stream():
                     body += chunk
                     if len(body) > api_errors.MAX_BODY_BYTES:
                         raise api_errors.too_large(self.settings, request)
-                if limit.is_over:  # the body was cut off, and may look whole
-                    raise requests.exceptions.ReadTimeout
-                return api.ApiAnswer(response.status_code, bytes(body), response.headers.get("Retry-After"))
-        except requests.exceptions.RequestException as error:
+                return api.ApiAnswer(response.status, bytes(body), _retry_after(response.headers))
+        except httpcore.TimeoutException as error:
+            raise api_errors.no_answer(
+                self.settings, request, _timed_out(timeout), connected=not isinstance(error, _BEFORE_SENDING)
+            ) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
             causes = list(_causes(error))
-            timed_out = limit.is_over or isinstance(error, requests.exceptions.Timeout)
             raise api_errors.no_answer(
                 self.settings,
                 request,
-                _timed_out(timeout) if timed_out else _broken(causes),
-                connected=not any(map(_is_failure_to_connect, causes)),
+                _broken(causes),
+                connected=not isinstance(error, _BEFORE_SENDING),
                 untrusted=_is_untrusted(causes),
             ) from error
 
-    def _authorize(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-        # The token goes to the connection's host and nowhere else.
-        if urlsplit(prepared.url or "")[:2] == urlsplit(self.settings.base_url)[:2]:
-            prepared.headers["Authorization"] = f"Bearer {self.get_token()}"
+
+def requests_session(settings: Settings, get_token: Callable[[], str]) -> requests.Session:
+    """Make a session for what a user sends.
+
+    Args:
+        settings: The connection.
+        get_token: Returns the access token. It goes to the connection's host and nowhere else.
+    """
+    import requests  # 80 ms of CPU, for those who want it
+
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """Follow no redirect: it would take the token elsewhere."""
+            return
+
+    def authorize(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        if urlsplit(prepared.url or "")[:2] == urlsplit(settings.base_url)[:2]:
+            prepared.headers["Authorization"] = f"Bearer {get_token()}"
         return prepared
+
+    session = Session()
+    session.headers["User-Agent"] = api.USER_AGENT
+    session.verify = settings.ca_bundle or True
+    session.auth = authorize
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = not _is_local(settings)
+    return session
 
 
 class AiohttpTransport:
@@ -134,7 +158,7 @@ class AiohttpTransport:
         await asyncio.to_thread(importlib.import_module, "aiohttp")
         if settings.base_url.startswith("http://"):
             return cls(settings, True)
-        return cls(settings, await asyncio.to_thread(_ssl_context, settings.ca_bundle))
+        return cls(settings, await asyncio.to_thread(ssl_context, settings.ca_bundle))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -187,13 +211,6 @@ def _client_timeout(total: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total)
 
 
-@functools.lru_cache(maxsize=8)
-def _ssl_context(path: str | None) -> ssl.SSLContext:
-    """Make TLS settings. They are large and slow to make, so all sessions with one CA bundle share them."""
-    is_folder = path is not None and os.path.isdir(path)
-    return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
-
-
 def _headers(request: api.ApiRequest, token: str | None) -> dict[str, str]:
     return request.headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
@@ -204,10 +221,45 @@ def _is_local(settings: Settings) -> bool:
 
 
 def _proxy(settings: Settings) -> str | None:
+    """Return the URL of the environment's proxy."""
     url = urlsplit(settings.base_url)
     if _is_local(settings) or proxy_bypass(url.hostname or ""):
         return None
-    return getproxies().get(url.scheme)
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        usable = False
+    if not usable:
+        raise TelzinoConfigurationError(
+            "The environment's proxy (HTTPS_PROXY or ALL_PROXY) should be a URL with http:// or https://. "
+            "NO_PROXY names hosts that need none.",
+            conn_id=settings.conn_id,
+        )
+    return proxy
+
+
+def _httpcore_proxy(settings: Settings) -> httpcore.Proxy | None:
+    proxy = _proxy(settings)
+    if proxy is None:
+        return None
+    url = urlsplit(proxy)
+    user, password = (unquote(each or "").encode() for each in (url.username, url.password))
+    return httpcore.Proxy(
+        httpcore.URL(scheme=url.scheme, host=(url.hostname or "").encode("idna"), port=url.port, target="/"),
+        auth=(user, password) if user else None,
+        ssl_context=ssl_context(settings.ca_bundle) if url.scheme == "https" else None,
+    )
+
+
+def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    return next((value.decode("latin-1") for name, value in headers if name.lower() == b"retry-after"), None)
 
 
 def _timed_out(timeout: float) -> str:
@@ -228,12 +280,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield found
         inner = [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
         found = next((each for each in inner if isinstance(each, BaseException)), None)
-
-
-def _is_failure_to_connect(error: BaseException) -> bool:
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-    return isinstance(error, (ConnectTimeoutError, NewConnectionError))
 
 
 def _is_untrusted(causes: list[BaseException]) -> bool:
