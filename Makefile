@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 NOT_FAST := -p no:schemathesis $(addprefix --ignore tests/,integration properties sandbox/test_sandbox_fuzz.py)
 
 MAKEFLAGS += --no-print-directory
+# Hundreds of processes import Airflow here: without its byte code each would compile it for 4 s.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help demo ui test integration test-matrix screenshots check lint format types fast-tests bench bench-airflow dist constraints setup system-packages clean
 

@@ -11,13 +11,12 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from airflow_provider_telzino import __version__, api_errors, checks
 from airflow_provider_telzino.connection import Settings
 from airflow_provider_telzino.exceptions import TelzinoCredentialsError
-from airflow_provider_telzino.models import CallStatus
+from airflow_provider_telzino.statuses import CallStatus
 
 USER_AGENT = f"airflow-provider-telzino/{__version__}"
 MAX_PAGE_SIZE = 100
@@ -27,8 +26,7 @@ MAX_STALE_PAGES = 3  # pages in a row without anything new, after which a list c
 TOKEN_MARGIN = 60.0  # seconds before its end at which a token counts as expired
 
 
-@dataclass(frozen=True)
-class ApiRequest:
+class ApiRequest(NamedTuple):
     """One request, ready to be sent by whatever transport."""
 
     method: str
@@ -60,8 +58,7 @@ class ApiRequest:
         return self.method == "GET" or not self.authorized
 
 
-@dataclass(frozen=True)
-class ApiAnswer:
+class ApiAnswer(NamedTuple):
     """What came back: status code, the ``Retry-After`` header, and at most ``MAX_BODY_BYTES`` of body."""
 
     status: int
@@ -155,7 +152,7 @@ def get_agent_request(agent_id: object) -> ApiRequest:
 def next_page(request: ApiRequest) -> ApiRequest:
     """Ask for the page after the one that a list request asked for."""
     params = dict(request.params or {})
-    return replace(request, params={**params, "page": int(params.get("page", 1)) + 1})
+    return request._replace(params={**params, "page": int(params.get("page", 1)) + 1})
 
 
 def place_call_request(

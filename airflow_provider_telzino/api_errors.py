@@ -29,13 +29,14 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_API_MESSAGE_CHARACTERS = 300
 MAX_RAW_MESSAGE_CHARACTERS = 1_000  # what is looked at of an error message, before it is cleaned
 
-_BEARER = re.compile(r"(?i)bearer\s+\S+|[\w.~+/=-]{32,}")
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-_LONG_NUMBER = re.compile(r"[+(]*[0-9](?:[ ().-]{0,2}[0-9]){6,}")
-_WORD = re.compile(r"\w+")
-_SEVERAL_SPACES = re.compile(r"\s+")
+# Patterns, which are compiled at their first use: few processes ever see a refusal.
+_BEARER = r"(?i)bearer\s+\S+|[\w.~+/=-]{32,}"
+_ESCAPE = r"\\u([0-9a-fA-F]{4})"
+_LONG_NUMBER = r"[+(]*[0-9](?:[ ().-]{0,2}[0-9]){6,}"
+_WORD = r"\w+"
+_SEVERAL_SPACES = r"\s+"
+_SEVERAL_HIDDEN = r"\[…\](?:\W{0,3}\[…\])+"
 _HIDDEN = "[…]"
-_SEVERAL_HIDDEN = re.compile(r"\[…\](?:\W{0,3}\[…\])+")
 # What an error message needs to be understood, though a call's context may well hold the same words.
 _HARMLESS = frozenset(
     [
@@ -208,11 +209,13 @@ def _api_message(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> 
         return "it gave no reason."
     message = _readable(message[:MAX_RAW_MESSAGE_CHARACTERS])
     message = message.replace(settings.secret, _HIDDEN)
-    message = _BEARER.sub(_HIDDEN, message)
-    message = _LONG_NUMBER.sub(_HIDDEN, message)
+    message = re.sub(_BEARER, _HIDDEN, message)
+    message = re.sub(_LONG_NUMBER, _HIDDEN, message)
     sent = set(_words(request.json)) - _HARMLESS
-    message = _WORD.sub(lambda word: _HIDDEN if word.group().casefold() in sent else word.group(), message)
-    message = _SEVERAL_HIDDEN.sub(_HIDDEN, _SEVERAL_SPACES.sub(" ", message))
+    message = re.sub(
+        _WORD, lambda word: _HIDDEN if word.group().casefold() in sent else word.group(), message
+    )
+    message = re.sub(_SEVERAL_HIDDEN, _HIDDEN, re.sub(_SEVERAL_SPACES, " ", message))
     return message.strip()[:MAX_API_MESSAGE_CHARACTERS]
 
 
@@ -234,7 +237,7 @@ def _first_text(content: object, depth: int = 5) -> str | None:
 
 def _readable(message: str) -> str:
     """Undo what may hide a word that we sent: URL encoding and JSON's escapes."""
-    return _ESCAPE.sub(lambda escape: chr(int(escape.group(1), 16)), unquote_plus(message))
+    return re.sub(_ESCAPE, lambda escape: chr(int(escape.group(1), 16)), unquote_plus(message))
 
 
 def _words(sent: object) -> Iterator[str]:
@@ -247,4 +250,4 @@ def _words(sent: object) -> Iterator[str]:
         for value in sent:
             yield from _words(value)
     elif sent is not None:
-        yield from (word.casefold() for word in _WORD.findall(str(sent)))
+        yield from (word.casefold() for word in re.findall(_WORD, str(sent)))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import CallStatus
+from airflow_provider_telzino.statuses import CallStatus
 
 MAX_CONTEXT_CHARACTERS = 4_000
 MAX_METADATA_BYTES = 16 * 1024

@@ -14,7 +14,8 @@ from typing import Any
 from airflow_provider_telzino.api import is_record
 from airflow_provider_telzino.checks import checked_metadata
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import has_ended, parsed_time
+from airflow_provider_telzino.models import parsed_time
+from airflow_provider_telzino.statuses import has_ended
 
 METADATA_KEY = "airflow"  # under which a task's identity stands in the metadata of its calls
 GENERATION_KEY = "generation"  # beside the identity, with `reattach=False`; see `TaskRun.generation`

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -82,7 +81,6 @@ def is_missing_for_good(since: float, now: float) -> bool:
     return now - since >= NOT_FOUND_FOR
 
 
-@dataclass
 class RetryRules:
     """When to try a request again, and when to give up.
 
@@ -92,11 +90,11 @@ class RetryRules:
         log: The logger that tells of a retry and its reason.
     """
 
-    idempotent: bool
-    retry_for: float
-    log: Any
-    _missing_since: float | None = field(default=None, init=False)
-    """When the first 404 of a row came, in seconds from the first try."""
+    def __init__(self, *, idempotent: bool, retry_for: float, log: Any) -> None:
+        self.idempotent = idempotent
+        self.retry_for = retry_for
+        self.log = log
+        self._missing_since: float | None = None  # the first 404 of a row, in seconds from the first try
 
     def arguments(self) -> dict[str, Any]:
         """Say it all in the arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus, has_ended
+from airflow_provider_telzino.statuses import TERMINAL_STATUSES, CallStatus, has_ended
 
 DEFAULT_POLL_INTERVAL = 10.0  # seconds between two looks
 DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
@@ -90,8 +89,7 @@ class Wait:
         return f"it was last seen {self.status}" + (f", for {age:.1f} s" if age >= 0.05 else "")
 
 
-@dataclass(frozen=True)
-class OutcomePolicy:
+class OutcomePolicy(NamedTuple):
     """What a call's outcome does to the task, and how much of the record is pushed."""
 
     fail_on: frozenset[str]

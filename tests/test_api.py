@@ -392,7 +392,7 @@ class TestAnswers:
 
 def test_a_body_is_json_whatever_it_holds() -> None:
     """Half a character has no UTF-8; JSON has an escape for it."""
-    request = replace(GET_CALL, json={"to": "ü\ud800"})
+    request = GET_CALL._replace(json={"to": "ü\ud800"})
 
     assert request.body == b'{"to":"\xc3\xbc\\ud800"}'
     assert GET_CALL.body is None

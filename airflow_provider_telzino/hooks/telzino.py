@@ -32,8 +32,8 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_telzino.hooks.transports import AiohttpTransport, HttpcoreTransport, requests_session
-from airflow_provider_telzino.models import CallStatus
 from airflow_provider_telzino.retry import RETRY_FOR, RetryRules
+from airflow_provider_telzino.statuses import CallStatus
 
 if TYPE_CHECKING:
     import requests

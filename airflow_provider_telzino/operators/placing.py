@@ -15,10 +15,10 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTransientError,
     TelzinoUnknownPlacementError,
 )
-from airflow_provider_telzino.models import has_ended
 from airflow_provider_telzino.operators.dialling import dial_until_received
 from airflow_provider_telzino.operators.kept_call import KeptCall, UnreadableError, UnwritableError
 from airflow_provider_telzino.placing import Attach, Dial, Search, TaskRun, created_at, decide
+from airflow_provider_telzino.statuses import has_ended
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

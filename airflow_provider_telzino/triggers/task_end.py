@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_telzino.waiting import OutcomePolicy
 
 RETURN_VALUE = "return_value"  # the XCom key that downstream tasks read by default
 
 
-@dataclass(frozen=True)
-class TaskEnd:
+class TaskEnd(NamedTuple):
     """How a task ends when its call has ended well, as far as that is told to its trigger."""
 
     policy: OutcomePolicy

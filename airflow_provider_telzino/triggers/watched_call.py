@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_telzino import metrics, retry
 from airflow_provider_telzino.api import is_record
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
-from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
+from airflow_provider_telzino.statuses import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.triggers.look import ListedCall
 from airflow_provider_telzino.waiting import Wait
 
