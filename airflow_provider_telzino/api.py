@@ -237,8 +237,9 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
         raise api_errors.unreadable(
             settings, request, "The answer is not a list: `data` or `pagination` is missing."
         )
-    if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
-        raise api_errors.unreadable(settings, request, "The list holds an item without an `id`.")
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+            raise api_errors.unreadable(settings, request, "The list holds an item without an `id`.")
     total, has_next = pagination.get("total"), _has_next(request, pagination)
     return ListPage(
         items,

@@ -70,6 +70,8 @@ class Channel:
         """How many waits use it."""
         self.problem: TelzinoTransientError | None = None
         """Why the last request failed; None while all is well."""
+        self.well_since = 0.0
+        """When the API last answered again after a failure, on the loop's clock."""
         self._key = (loop, conn_id)
         self._users = 0
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -188,4 +190,5 @@ class Channel:
     def _succeeded(self) -> None:
         if self.problem is not None:
             log.info("The API answers again, after %s failures in a row.", self._failures)
+            self.well_since = self._now()
         self.problem, self._failures = None, 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
@@ -38,9 +39,11 @@ class ListedCall:
 
     def listed_at(self, page: int, index: int, total: int) -> None:
         """Remember where the list had it: the item ``index`` (from 0) of a page (from 1)."""
-        self.ordinal = total - (page - 1) * MAX_PAGE_SIZE - index
-        self.unlisted_until = -math.inf
-        self.misses = self.searches = 0
+        ordinal = total - (page - 1) * MAX_PAGE_SIZE - index
+        if ordinal != self.ordinal or self.misses:
+            self.ordinal = ordinal
+            self.unlisted_until = -math.inf
+            self.misses = self.searches = 0
 
     def missed(self, now: float) -> None:
         """Take note that its page could not be read, though the API answered otherwise."""
@@ -90,12 +93,16 @@ class Look(Generic[C]):
 
         Of equally urgent ones the order stays the same from look to look, so each page keeps its interval.
         """
-        lost = [call for call in self._wanted.values() if call.ordinal is None]
-        searched = self._pages_to_search(len(lost))
-        expected = {page: [*lost] for page in searched}
+        lost: list[C] = []
+        expected: dict[int, list[C]] = defaultdict(list)
         for call in self._wanted.values():
-            if call.ordinal is not None:
-                expected.setdefault(self._page_of(call.ordinal), []).append(call)
+            if call.ordinal is None:
+                lost.append(call)
+            else:
+                expected[self._page_of(call.ordinal)].append(call)
+        searched = self._pages_to_search(len(lost))
+        for page in searched:
+            expected[page] = lost + expected[page]
         worth = [
             page
             for page, calls in expected.items()
@@ -113,7 +120,7 @@ class Look(Generic[C]):
         return list(itertools.islice(pages, max(0, most)))
 
     def _page_of(self, ordinal: int) -> int:
-        return max(0, self.total - ordinal) // MAX_PAGE_SIZE + 1
+        return (self.total - ordinal) // MAX_PAGE_SIZE + 1 if ordinal < self.total else 1
 
     def page_read(self, page: int, found: Collection[str], total: int, is_last: bool) -> None:
         """Take note of what a page had: the ids of waiting calls, and the list's total."""

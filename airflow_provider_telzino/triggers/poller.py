@@ -12,6 +12,7 @@ import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
 from typing import ClassVar, TypeVar
 
 from airflow_provider_telzino import retry
@@ -35,6 +36,8 @@ MIN_LOOK_TIME = 5.0  # seconds that a look gets, however short the interval
 MAX_PAUSE = 5.0  # seconds until what a look could not see is looked at again, unless the channel pauses
 BATCH = 100  # waits that are ended in one step of the event loop,
 ENDED_BATCH = 20  # and calls that have ended: each has a line in the log, and wakes its trigger
+
+_DUE, _INTERVAL = attrgetter("due"), attrgetter("interval")
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -193,9 +196,12 @@ class AgentPoller:
                 await self._look()
                 now = self._loop.time()
                 self._next_look = max(self._next_look, now + MIN_POLL_INTERVAL)
+                if self.channel.well_since > self._started:  # The look was held up: it counts from its end.
+                    again = self.channel.well_since + self._shortest * _uniform(1, 1 + JITTER)
+                    self._next_look = max(self._next_look, again)
                 self._early_look = float("inf")
                 # Also a call that was joined meanwhile.
-                if any(call.due <= self._horizon for call in self.calls.values()):
+                if min(map(_DUE, self.calls.values()), default=float("inf")) <= self._horizon:
                     behind += 1
                     pause = retry.backoff(behind, floor=retry.BACKOFF_BASE, time_left=MAX_PAUSE)
                     self._early_look = now + max(pause, MIN_POLL_INTERVAL)
@@ -218,7 +224,7 @@ class AgentPoller:
 
     def _begin(self, now: float) -> None:
         """Begin a look. An early one leaves the others in step, unless they are nearly due themselves."""
-        self._shortest = min(call.interval for call in self.calls.values())
+        self._shortest = min(map(_INTERVAL, self.calls.values()))
         self._give_up_at = now + max(self._shortest, MIN_LOOK_TIME)
         if now < min(self._next_look, self._started + (1 - JITTER) * self._shortest):
             self._horizon = max(self._horizon, now)
@@ -241,7 +247,7 @@ class AgentPoller:
             self._tell(0, 1)
             return
         due = [call for call in self.calls.values() if call.due <= self._horizon]
-        due.sort(key=lambda call: call.due)  # What an earlier look didn't reach comes first.
+        due.sort(key=_DUE)  # What an earlier look didn't reach comes first.
         look = Look(due, self._total, self._loop.time())
         pages = 0
         while expected := look.next_pages():
@@ -275,12 +281,13 @@ class AgentPoller:
         except TelzinoError:
             look.page_refused(expected)
             return
+        seen_at = max(self._started, self.channel.well_since)
         found, ended = [], 0
         for index, item in enumerate(page.items):
             listed = self.calls.get(item["id"].lower())
             if listed is not None and is_telling(item):
                 listed.listed_at(number, index, page.total)
-                listed.due = self._started + listed.interval
+                listed.due = seen_at + listed.interval
                 listed.saw(item)
                 found.append(listed.call_id)
                 ended += listed.known_status is None
@@ -311,7 +318,7 @@ class AgentPoller:
         except TelzinoError as error:
             call.end(error)
         else:
-            call.due = self._started + call.interval
+            call.due = max(self._started, self.channel.well_since) + call.interval
             call.saw(record)
             return True
         return False

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_telzino import metrics, retry
-from airflow_provider_telzino.api import is_record
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
 from airflow_provider_telzino.statuses import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.triggers.look import ListedCall
@@ -77,4 +76,5 @@ class WatchedCall(ListedCall):
 
 def is_telling(item: Mapping[str, Any]) -> bool:
     """Tell whether an item of a list says if its call has ended. Of an unknown status, ``ended_at`` does."""
-    return is_record(item) and (item["status"] in STATUSES or "ended_at" in item)
+    status = item.get("status")
+    return isinstance(status, str) and (status in STATUSES or (bool(status) and "ended_at" in item))

@@ -298,6 +298,23 @@ class TestLookingAgain:
         assert 1.5 < took < 4
         assert singles > 4
 
+    @pytest.mark.slow
+    async def test_a_look_that_was_held_up_is_not_repeated_at_once(self, sandbox: Sandbox) -> None:
+        """After an outage the next look comes an interval later: two right after another would be a burst."""
+        calls = [sandbox.add_call("dialing") for _ in range(2)]
+        waits = start(trigger(call, interval=1.0) for call in calls)
+        await until(lambda: looks(sandbox)["page"] == 1)
+        sandbox.faults.next("GET", status=429, retry_after="0.5")
+        await until(lambda: looks(sandbox)["page"] == 3)
+        began = time.monotonic()
+        await until(lambda: looks(sandbox)["page"] == 4)
+        took = time.monotonic() - began
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+
+        assert took > 0.85  # it was 0.4
+
     async def test_a_look_when_the_others_are_nearly_due_is_for_all(self, sandbox: Sandbox) -> None:
         """With long intervals the jitter takes a minute: early looks in it must not see the others twice."""
         [wait] = start([trigger(sandbox.add_call("dialing"), interval=3_600)])
