@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "https://api.telzino.com"
 DEFAULT_AUDIENCE = "https://api.telzino.com/"
+MAX_PORT = 65_535
 DEFAULT_TIMEOUT = 30.0  # seconds for one request
 MAX_TIMEOUT = (
     50.0  # seconds; Airflow cuts a connection test off at 60 s, and a deferral soon after its deadline
@@ -101,11 +102,13 @@ class _FieldChecks:
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, own_port = url.hostname, url.port
-            (name or "").encode("idna")
         except ValueError:
             raise self.error("Host is not a URL; leave it empty for Telzino's own.") from None
-        if not name or url.scheme not in ("https", "http") or re.search(r"[\s\\]", host):
+        usable = is_host_name(name) and url.scheme in ("https", "http")
+        if name is None or not usable or re.search(r"[\s\\]", host):
             raise self.error("Host should be a URL with https://; leave it empty for Telzino's own.")
+        if port and not own_port and port > MAX_PORT:
+            raise self.error(f"Port should be at most {MAX_PORT:,}; leave it empty for the usual one.")
         if url.username is not None or url.password is not None or url.query or url.fragment:
             raise self.error("Host should be an address only: credentials belong into Login and Password.")
         if url.scheme == "http" and not is_loopback(name):
@@ -158,6 +161,16 @@ class _FieldChecks:
         except OSError:
             raise self.error(f"{where} a file that can't be read on this machine.") from None
         return path
+
+
+def is_host_name(name: str | None) -> bool:
+    """Tell whether this can be a host's name or address, in the letters that certificates have."""
+    if not name or not name.isascii():  # HTTP clients disagree about other letters
+        return False
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:  # a part is too long, or missing
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -90,6 +90,8 @@ def test_hosts(host: str | None, port: int | None, base_url: str) -> None:
         ("https://api.example\\@evil.example", "URL with https://"),
         ("https://[::1", "not a URL"),
         ("https://api.example:port", "not a URL"),
+        ("https://straße.example", "URL with https://"),
+        ("https://api..example", "URL with https://"),
     ],
 )
 def test_bad_hosts(host: str, words: str) -> None:
@@ -104,6 +106,7 @@ def test_bad_hosts(host: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ({"host": "api.example", "port": 99_999}, "Port should be at most 65,535"),
         ({"password": None}, "no credentials"),
         ({"password": "  "}, "no credentials"),
         ({"login": "id", "password": None}, "Password is empty"),
@@ -158,7 +161,7 @@ def test_empty_extras_mean_the_defaults(extra: object) -> None:
 def test_the_environments_ca_bundle_serves_both_hooks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """REQUESTS_CA_BUNDLE is heeded by requests alone: so that aiohttp agrees, it becomes a setting."""
+    """REQUESTS_CA_BUNDLE is heeded by neither HTTP library: so that both agree, it becomes a setting."""
     bundle = tmp_path / "company.pem"
     shutil.copy(certifi.where(), bundle)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))

@@ -18,7 +18,7 @@ from packaging.version import Version
 
 import airflow_provider_telzino
 from airflow_provider_telzino import __version__
-from airflow_provider_telzino.get_provider_info import get_provider_info
+from airflow_provider_telzino.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import ConnectionSetter
@@ -29,6 +29,11 @@ PACKAGE = Path(airflow_provider_telzino.__file__).parent
 
 AIRFLOW = "from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, Stats"
 """What every DAG file has loaded already, whatever the version of Airflow."""
+
+
+def airflow_is_older_than(release: str) -> bool:
+    """Compare the running Airflow's version."""
+    return Version(version("apache-airflow")) < Version(release)
 
 
 def in_a_new_process(code: str) -> Any:
@@ -87,8 +92,7 @@ def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("flask_appbuilder") is None
-    and Version(version("apache-airflow")) < Version("3.2"),
+    importlib.util.find_spec("flask_appbuilder") is None and airflow_is_older_than("3.2"),
     reason="this Airflow makes the form with Flask-AppBuilder, which isn't installed",
 )
 def test_airflow_loads_the_connection_type_without_warnings() -> None:
@@ -115,6 +119,27 @@ print(json.dumps([hook.hook_name, fields, hidden, ours, [line for line in lines 
     assert fields == [f"extra__telzino__{each}" for each in ("agent_id", "audience", "ca_bundle", "timeout")]
     assert hidden == ["schema", "port", "extra"]
     assert (warned, logged) == ([], [])
+
+
+@pytest.mark.skipif(airflow_is_older_than("3"), reason="Airflow 2 makes the form itself, on the server")
+def test_the_form_as_the_web_interface_gets_it() -> None:
+    """Airflow 3's web interface asks the API server for the labels, and for what is hidden."""
+    code = """
+import json
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+(ours,) = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "telzino"]
+print(json.dumps(ours.model_dump()))
+"""
+    form = in_a_new_process(code)
+    standard, extra = form["standard_fields"], form["extra_fields"]
+
+    assert form["hook_name"] == "Telzino"
+    assert {name for name, each in standard.items() if each and each["hidden"]} == {"url_schema", "port"}
+    relabeled = UI_FIELD_BEHAVIOUR["relabeling"]
+    assert {name: standard[name]["title"] for name in relabeled} == relabeled
+    assert {name: each["schema"]["title"] for name, each in extra.items()} == {
+        name: each["label"] for name, each in CONN_FIELDS.items()
+    }
 
 
 @pytest.mark.parametrize("module", ["sensors.call", "operators.call", "hooks.telzino"])

@@ -6,6 +6,7 @@ a worker for hours. Here each timeout that httpcore hands on is a deadline, in s
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Iterable
@@ -25,9 +26,23 @@ class DeadlineBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect before ``timeout``, a deadline."""
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return _DeadlineStream(super().connect_tcp(host, port, left, local_address, socket_options))
+        """Connect before ``timeout``, a deadline, of which each of the host's addresses has its share."""
+        problem: Exception = httpcore.ConnectError("The host has no address.")
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(error) from error
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        for index, address in enumerate(addresses):
+            left = _left(timeout, httpcore.ConnectTimeout)
+            share = left and left / (len(addresses) - index)
+            try:
+                stream = super().connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                problem = error
+            else:
+                return _DeadlineStream(stream)
+        raise problem
 
 
 class _DeadlineStream(httpcore.NetworkStream):
@@ -38,6 +53,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # What httpcore writes in pieces has the time for each; ours are small, and go at once.
         self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
@@ -46,7 +62,11 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
+        try:
+            left = _left(timeout, httpcore.ConnectTimeout)
+        except httpcore.ConnectTimeout:
+            self.close()
+            raise
         return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:

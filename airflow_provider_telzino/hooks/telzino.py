@@ -360,17 +360,19 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     ) -> Record:
         """Get a call's record; see :meth:`TelzinoHook.get_call`."""
         started = time.monotonic()
-        request = self._build(await self.load(retry_for), agent_id, api.get_call_request, call_id)
+        settings = await self.load(retry_for)
+        request = self._build(settings, agent_id, api.get_call_request, call_id)
         # What the connection took is gone, but there is always one try.
         time_left = max(0.0, retry_for - (time.monotonic() - started))
-        return await self._run(request, api.read_record, time_left)
+        return await self._run(settings, request, api.read_record, time_left)
 
     async def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
     ) -> AsyncIterator[Record]:
         """Go through all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
-        request = self._build(await self.load(), agent_id, api.list_calls_request, status)
-        async for record in self._items(request):
+        settings = await self.load()
+        request = self._build(settings, agent_id, api.list_calls_request, status)
+        async for record in self._items(settings, request):
             yield record
 
     async def get_calls_page(
@@ -383,8 +385,9 @@ class TelzinoAsyncHook(_TelzinoHookBase):
             agent_id: The agent; by default the hook's.
             retry_for: Seconds for which failures are retried; 0 is a single try.
         """
-        request = self._build(await self.load(retry_for), agent_id, api.list_calls_request, None, page)
-        return await self._run(request, api.read_list_page, retry_for)
+        settings = await self.load(retry_for)
+        request = self._build(settings, agent_id, api.list_calls_request, None, page)
+        return await self._run(settings, request, api.read_list_page, retry_for)
 
     async def place_call(
         self,
@@ -398,31 +401,32 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     ) -> Record:
         """Place a call, which **rings a person**; see :meth:`TelzinoHook.place_call`."""
         what = (to_number, call_context, metadata, callback_url)
-        request = self._build(await self.load(), agent_id, api.place_call_request, *what)
-        return await self._run(request, api.read_record, retry_for)
+        settings = await self.load()
+        request = self._build(settings, agent_id, api.place_call_request, *what)
+        return await self._run(settings, request, api.read_record, retry_for)
 
     async def get_transcript(
         self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
     ) -> Record:
         """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""
         wanted = self._transcript_id(transcript_id)
-        request = self._build(await self.load(), agent_id, api.list_logs_request)
-        async for log in self._items(request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
+        settings = await self.load()
+        request = self._build(settings, agent_id, api.list_logs_request)
+        async for log in self._items(settings, request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
             if log["id"].lower() == wanted:
                 return log
         raise self._no_such_transcript(wanted)
 
     async def _items(
-        self, request: api.ApiRequest | None, pages: api.Pages | None = None
+        self, settings: Settings, request: api.ApiRequest | None, pages: api.Pages | None = None
     ) -> AsyncIterator[Record]:
         pages = pages or api.Pages()
         while request is not None and pages.wanted():
-            items, request = await self._run(request, api.read_page, RETRY_FOR)
+            items, request = await self._run(settings, request, api.read_page, RETRY_FOR)
             for item in pages.new(items):
                 yield item
 
-    async def _run(self, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
-        settings = await self.load(retry_for)
+    async def _run(self, settings: Settings, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
         if retry_for <= 0:
             return await self._attempt(settings, request, read, settings.timeout)
         rules = self._rules(request.idempotent, retry_for)
@@ -475,6 +479,11 @@ class TelzinoAsyncHook(_TelzinoHookBase):
             if self._transport is None:
                 self._transport = await AiohttpTransport.open(settings)
             return self._transport
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the connection is known."""
+        return self._settings is not None
 
     async def load(self, retry_for: float = RETRY_FOR) -> Settings:
         """Ask Airflow for the connection, once, and check it.

@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 
 from airflow_provider_telzino import api, api_errors
-from airflow_provider_telzino.connection import Settings, is_loopback
+from airflow_provider_telzino.connection import Settings, is_host_name, is_loopback
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.hooks.deadline import DeadlineBackend
 from airflow_provider_telzino.tls import ssl_context
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import aiohttp
     import requests
 
-_CHUNK_BYTES = 64 * 1024
 _KEEPALIVE = 75.0  # seconds that an idle connection is kept: a wait may look once a minute
 _IDLE_CONNECTIONS = 50  # that a transport keeps, for hooks that many threads share
 
@@ -49,8 +48,14 @@ class HttpcoreTransport:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         url = urlsplit(settings.base_url)
-        host = (url.hostname or "").encode("idna")
+        host = (url.hostname or "").rstrip(".")  # No certificate has the dot at the end.
         self.url = functools.partial(httpcore.URL, scheme=url.scheme, host=host, port=url.port)
+        self.headers = {
+            "Host": url.netloc,
+            "User-Agent": api.USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self.base_path = quote(url.path, safe="/%:@!$&'()*+,;=~")
         self.pool = httpcore.ConnectionPool(
             ssl_context=None if url.scheme == "http" else ssl_context(settings.ca_bundle),
@@ -79,7 +84,7 @@ class HttpcoreTransport:
             with self.pool.stream(
                 request.method,
                 self.url(target=target),
-                headers=[("User-Agent", api.USER_AGENT), *_headers(request, token).items()],
+                headers=[*(self.headers | _headers(request, token)).items()],
                 content=request.body,
                 extensions={"timeout": dict.fromkeys(("connect", "read", "write"), deadline)},
             ) as response:
@@ -101,7 +106,7 @@ class HttpcoreTransport:
                 _broken(causes),
                 connected=not isinstance(error, _BEFORE_SENDING),
                 untrusted=_is_untrusted(causes),
-            ) from error
+            ) from _harmless(error, causes)
 
 
 def requests_session(settings: Settings, get_token: Callable[[], str]) -> requests.Session:
@@ -112,6 +117,7 @@ def requests_session(settings: Settings, get_token: Callable[[], str]) -> reques
         get_token: Returns the access token. It goes to the connection's host and nowhere else.
     """
     import requests  # 80 ms of CPU, for those who want it
+    from requests.adapters import HTTPAdapter
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> None:
@@ -124,6 +130,8 @@ def requests_session(settings: Settings, get_token: Callable[[], str]) -> reques
         return prepared
 
     session = Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_IDLE_CONNECTIONS))
     session.headers["User-Agent"] = api.USER_AGENT
     session.verify = settings.ca_bundle or True
     session.auth = authorize
@@ -194,14 +202,13 @@ class AiohttpTransport:
             raise api_errors.no_answer(self.settings, request, _timed_out(timeout)) from error
         except (aiohttp.ClientError, OSError) as error:
             causes = list(_causes(error))
-            names_proxy = isinstance(error, aiohttp.ClientHttpProxyError)  # with its password
             raise api_errors.no_answer(
                 self.settings,
                 request,
                 _broken(causes),
-                connected=not (names_proxy or isinstance(error, aiohttp.ClientConnectorError)),
+                connected=not isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)),
                 untrusted=_is_untrusted(causes),
-            ) from (None if names_proxy else error)
+            ) from _harmless(error, causes)
 
 
 @functools.lru_cache(maxsize=8)
@@ -223,7 +230,7 @@ def _is_local(settings: Settings) -> bool:
 def _proxy(settings: Settings) -> str | None:
     """Return the URL of the environment's proxy."""
     url = urlsplit(settings.base_url)
-    if _is_local(settings) or proxy_bypass(url.hostname or ""):
+    if _is_local(settings) or proxy_bypass(url.netloc):
         return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -232,8 +239,7 @@ def _proxy(settings: Settings) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        (parts.hostname or "").encode("idna")
+        usable = parts.scheme in ("http", "https") and is_host_name(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
@@ -252,7 +258,7 @@ def _httpcore_proxy(settings: Settings) -> httpcore.Proxy | None:
     url = urlsplit(proxy)
     user, password = (unquote(each or "").encode() for each in (url.username, url.password))
     return httpcore.Proxy(
-        httpcore.URL(scheme=url.scheme, host=(url.hostname or "").encode("idna"), port=url.port, target="/"),
+        httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target="/"),
         auth=(user, password) if user else None,
         ssl_context=ssl_context(settings.ca_bundle) if url.scheme == "https" else None,
     )
@@ -280,6 +286,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield found
         inner = [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
         found = next((each for each in inner if isinstance(each, BaseException)), None)
+
+
+def _harmless(error: BaseException, causes: list[BaseException]) -> BaseException | None:
+    """Return an error to chain. The system's are; others may quote what came, or a proxy's URL."""
+    return error if isinstance(causes[-1], OSError) else None
 
 
 def _is_untrusted(causes: list[BaseException]) -> bool:

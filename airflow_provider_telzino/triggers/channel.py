@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
@@ -111,36 +110,34 @@ class Channel:
         async with self._in_flight:
             while (pause := self._resume_at - self._now()) > 0:  # noqa: ASYNC110  # it may grow meanwhile
                 await asyncio.sleep(pause)
-            async with self._hook() as hook:
-                try:
+            hook = self.hook
+            self._requests[hook] += 1
+            try:
+                if not hook.is_loaded:
                     await self._load(hook)
-                    asked = self._now()
-                    metrics.tell("incr", metrics.REQUESTS)
-                    answer = await request(hook)
-                except TelzinoTransientError as error:
-                    self._failed(error)
-                    raise
-                except TelzinoCredentialsError as error:
-                    self._refused(error, asked)
-                except TelzinoError:
-                    self._succeeded()  # It is the answer to this request, and no trouble of the API.
-                    raise
+                asked = self._now()
+                metrics.tell("incr", metrics.REQUESTS)
+                answer = await request(hook)
+            except TelzinoTransientError as error:
+                self._failed(error)
+                raise
+            except TelzinoCredentialsError as error:
+                self._refused(error, asked)
+            except TelzinoError:
+                self._succeeded()  # It is the answer to this request, and no trouble of the API.
+                raise
+            finally:
+                await self._done_with(hook)
             self._succeeded()
             return answer
 
-    @contextlib.asynccontextmanager
-    async def _hook(self) -> AsyncIterator[TelzinoAsyncHook]:
-        """Give the hook for one request. If the connection is read anew meanwhile, the last one closes it."""
-        hook = self.hook
-        self._requests[hook] += 1
-        try:
-            yield hook
-        finally:
-            self._requests[hook] -= 1
-            if self._requests[hook] == 0:
-                del self._requests[hook]
-                if hook is not self.hook:
-                    await hook.close()
+    async def _done_with(self, hook: TelzinoAsyncHook) -> None:
+        """End a request. If the connection was read anew meanwhile, the last one closes the old hook."""
+        self._requests[hook] -= 1
+        if self._requests[hook] == 0:
+            del self._requests[hook]
+            if hook is not self.hook:
+                await hook.close()
 
     async def _load(self, hook: TelzinoAsyncHook) -> None:
         try:

@@ -10,6 +10,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import trustme
 
 from airflow_provider_telzino import exceptions
+from airflow_provider_telzino.hooks.telzino import TelzinoHook
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN
 from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
 from tests.hooks.conftest import HookUnderTest
@@ -26,6 +28,8 @@ from tests.hooks.conftest import HookUnderTest
 NAME = "telzino.example"
 """A host that only the proxy of these tests knows how to reach."""
 RECORD = {"id": CALL_ID, "status": "completed"}
+
+SECRET = "+15005550100"
 
 HookMaker = Callable[[], HookUnderTest]
 
@@ -49,8 +53,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, certificate: trustme.LeafCert | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, certificate: trustme.LeafCert | None = None, host: str = "127.0.0.1") -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Answer)
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.connections = 0
         self.context = None
@@ -61,7 +66,8 @@ class Server(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"127.0.0.1:{self.server_address[1]}"
+        host, port = self.server_address[:2]
+        return f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands in the connection's own thread."""
@@ -274,3 +280,60 @@ def test_a_path_of_the_host(connect: ConnectionSetter, make_hook: HookMaker, pat
         hook.close()
 
     assert server.requests[0][0] == f"{sent}/v1/agents/{AGENT_ID}/outbound-calls/{CALL_ID}"
+
+
+def test_an_address_of_ipv6(connect: ConnectionSetter, make_hook: HookMaker) -> None:
+    """It has brackets, on the wire too."""
+    try:
+        server = Server(host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    connect(f"http://{server.address}")
+
+    with serving(server):
+        hook = make_hook()
+        assert hook.get_call(CALL_ID) == RECORD
+        hook.close()
+
+    assert server.requests[0][1]["Host"] == server.address
+
+
+def test_a_host_whose_first_address_is_dead(
+    connect: ConnectionSetter, quick_retries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of a host's addresses is tried, in one request."""
+    server = Server()
+    connect(f"http://localhost:{server.server_address[1]}")
+    addresses = {"localhost": ["127.0.0.9", "127.0.0.1"]}
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        found = addresses.get(host, [host])
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    with serving(server), TelzinoHook() as hook:
+        assert hook.get_call(CALL_ID, retry_for=0) == RECORD
+
+    [(_, headers)] = server.requests
+    assert headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("answer", [f"HTTP/9 {SECRET}", f"HTTP/1.1 200 {SECRET}\r\n{SECRET}"])
+def test_what_a_broken_server_says_is_in_no_error(
+    connect: ConnectionSetter, make_hook: HookMaker, answer: str
+) -> None:
+    """HTTP libraries quote what they can't read, which may be part of a record."""
+
+    class Broken(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(f"{answer}\r\n\r\n".encode())
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Broken)
+    connect(f"http://127.0.0.1:{server.server_address[1]}")
+
+    with serving(server), pytest.raises(exceptions.TelzinoUnavailableError) as caught:
+        make_hook().get_call(CALL_ID, retry_for=0)
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
