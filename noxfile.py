@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nox
 
-from devtools.constraints import constraints_file, newest_airflow
+from devtools.constraints import airflow_requirements, constraints_file, newest_airflow
 from devtools.set_up import pip_settings, uv_environment
 
 NEWEST = newest_airflow()
@@ -79,7 +79,12 @@ def tests(session: nox.Session, airflow: str) -> None:
     (built,) = WHEELS.glob("*.whl")
     session.install(
         *("--exact", "--reinstall-package", "airflow-provider-telzino", "--group", "test"),
-        *("--constraints", str(constraints_file(airflow)), f"{built}[sandbox]", f"apache-airflow=={airflow}"),
+        *(
+            "--constraints",
+            str(constraints_file(airflow)),
+            f"{built}[sandbox]",
+            *airflow_requirements(airflow),
+        ),
         env=uv_environment(pip_settings(), os.environ),
     )
     stage = Path(session.create_tmp()) / "stage"

@@ -21,6 +21,9 @@ OLDER_AIRFLOWS = {
 }
 """The last release of each older line of Airflow that we support, and a day soon after it."""
 
+DRAWS_THE_FORM = {"3.0.6": "apache-airflow-providers-fab"}
+"""What an Airflow can't draw a connection form without, if it doesn't bring it along."""
+
 COMPAT = "apache-airflow-providers-common-compat"
 COMPAT_RELEASED = "2025-12-20"
 """The day by which the oldest common-compat that we work with was out; Airflow 3.0 is older than that."""
@@ -31,6 +34,12 @@ def constraints_file(airflow: str) -> Path:
     if airflow in OLDER_AIRFLOWS:
         return ROOT / "constraints" / f"airflow-{airflow}.txt"
     return CONSTRAINTS
+
+
+def airflow_requirements(airflow: str) -> list[str]:
+    """Return what to install for a version of Airflow."""
+    also = [DRAWS_THE_FORM[airflow]] if airflow in DRAWS_THE_FORM else []
+    return [f"apache-airflow=={airflow}", *also]
 
 
 def newest_airflow() -> str:
@@ -56,7 +65,7 @@ def pin_older(airflow: str, newest_day: str) -> None:
     """Pin an older Airflow and what the tests need, as of that day."""
     newest_compat = f"{COMPAT}={max(newest_day, COMPAT_RELEASED)}"
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
-        requirement.write(f"apache-airflow=={airflow}\n")
+        requirement.write("\n".join(airflow_requirements(airflow)))
         requirement.flush()
         as_of = ["--exclude-newer", newest_day, "--exclude-newer-package", newest_compat]
         pin(constraints_file(airflow), *as_of, "--group", "test", requirement.name)
