@@ -142,6 +142,27 @@ print(json.dumps(ours.model_dump()))
     }
 
 
+def test_imports_warn_of_nothing() -> None:
+    """No module uses what Airflow, or Python, is about to drop."""
+    code = f"""
+import importlib, json, pkgutil, warnings
+{AIRFLOW}
+import airflow_provider_telzino
+folder = airflow_provider_telzino.__path__[0]
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    modules = [each.name for each in pkgutil.walk_packages([folder], "airflow_provider_telzino.")]
+    for name in modules:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+print(json.dumps([modules, [str(each.message) for each in caught if each.filename.startswith(folder)]]))
+"""
+    modules, warned = in_a_new_process(code)
+
+    assert "airflow_provider_telzino.triggers.call" in modules
+    assert warned == []
+
+
 @pytest.mark.parametrize("module", ["sensors.call", "operators.call", "hooks.telzino"])
 def test_imports_are_lean(module: str) -> None:
     """Every DAG parse and every worker start pays for an import: no HTTP library, no web server."""

@@ -44,8 +44,14 @@ LIVE_CALLS = {
 
 MAPPED_ENDINGS = ("completed", "no_answer", "busy", "failed")
 SEE_EACH_STATUS = ("deferred", "poked")
-DEFERRED_UNTIL_THE_END = ("deferred", "cut", "got", "by_record", "fails", "skips", "placed")
-NOT_DEFERRED = ("poked", "rescheduled", "fails_poked")
+DEFERRED_UNTIL_THE_END = (
+    *("deferred", "cut", "got", "by_record", "placed"),
+    *("fails", "fails_softly", "got_fails", "skips", "got_skips"),
+)
+NOT_DEFERRED = (
+    *("poked", "rescheduled", "got_poked", "fails_poked", "fails_rescheduled", "skips_poked"),
+    "skips_rescheduled",
+)
 NO_LONGER_NEEDED = ("scheduler", "triggerer", "dag-processor")
 """What would take time from other tests' Airflows until the last test has asked for the run's logs."""
 
@@ -196,5 +202,6 @@ class FinishedRun:
         return set(waiting.values()) == {"deferred"}
 
     def _finish(self, call_id: str, status: str) -> None:
-        summary = f"Order\n\nThe callee asked for {PERSONAL_WORDS['summary_text']}."
+        word = PERSONAL_WORDS["summary_text"]  # in its headline and at its end: no part is to be found
+        summary = f"{word} ordered\n\nThe callee asked for a dozen of {word}"
         self.sandbox.finish(call_id, status, **({"summary_text": summary} if status == "completed" else {}))

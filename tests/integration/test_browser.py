@@ -98,6 +98,13 @@ def field(form: Locator, name: str) -> Locator:
     return form.locator(f"[name='{name}']")
 
 
+def choose_type(page: Page, name: str) -> None:
+    """Choose the type of the connection."""
+    page.get_by_role("dialog").get_by_role("combobox").click()
+    page.keyboard.type(name)
+    page.get_by_role("option", name=name, exact=True).click()
+
+
 def open_extra_fields(form: Locator) -> None:
     """Unfold our own fields."""
     form.get_by_role("button", name="Extra Fields", exact=True).click()
@@ -121,9 +128,10 @@ def test_the_connection_form_and_a_run_that_uses_it(
     page.goto(f"{airflow.base_url}/connections")
     page.get_by_role("button", name="Add Connection").click()
     form = page.get_by_role("dialog")
-    form.get_by_role("combobox").click()
-    page.keyboard.type("telzino")
-    page.get_by_role("option", name=HOOK_NAME, exact=True).click()
+    choose_type(page, "HTTP")
+    for name in ("schema", "port"):  # what another type shows, and ours hides
+        expect(field(form, name)).to_have_count(1)
+    choose_type(page, HOOK_NAME)
     for name, label in UI_FIELD_BEHAVIOUR["relabeling"].items():
         expect(form.get_by_label(label, exact=True)).to_have_attribute("name", name)
         placeholder = UI_FIELD_BEHAVIOUR["placeholders"][name]
@@ -177,7 +185,8 @@ def test_the_connection_form_and_a_run_that_uses_it(
     expect(page.get_by_text("return_value", exact=True)).to_be_visible()
     page.get_by_role("button", name="Expand all").or_(page.get_by_label("Expand")).first.click()
     expect(page.get_by_text(call_id).first).to_be_visible()
-    expect(page.get_by_text("completed").first).to_be_visible()
+    for value in ("completed", record["summary_text"].splitlines()[0], str(record["duration"])):
+        expect(page.get_by_text(value).first).to_be_visible()
     screenshot("xcom")
 
     for private in (CALL_CONTEXT, record["to_number"], record["summary_text"].splitlines()[0]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -136,6 +138,17 @@ def test_retry_after_is_a_wait_or_nothing(header: str) -> None:
     wait = retry.parse_retry_after(header)
 
     assert wait is None or (is_finite(wait) and wait <= retry.MAX_RETRY_AFTER)
+
+
+@given(st.integers(0, int(retry.MAX_RETRY_AFTER)), st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))
+def test_retry_after_says_how_long(seconds: int, moment: datetime) -> None:
+    """The same wait, in seconds and as an HTTP date; a date that is over means no wait."""
+    now = moment.replace(microsecond=0, tzinfo=timezone.utc)
+    date = format_datetime(now + timedelta(seconds=seconds), usegmt=True)
+
+    assert retry.parse_retry_after(str(seconds)) == seconds
+    assert retry.parse_retry_after(date, now) == seconds
+    assert retry.parse_retry_after(date, now + timedelta(seconds=seconds + 1)) == 0
 
 
 @given(

@@ -13,7 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_telzino import retry
 from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox
@@ -33,11 +33,16 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"status": 429, "retry_after": "soon"},
     {"status": 500},
     {"status": 503},
+    {"status": 408},
+    {"delay": 0.05},
     {"reset": True},
     {"cut_off": True},
     {"raw_body": b"<html>"},
     {"raw_body": b"{}"},
 )
+
+
+REQUESTS = (("GET", "outbound-calls"), ("POST", "/oauth/token"))
 
 
 @dataclass
@@ -72,9 +77,22 @@ class WaitMachine(RuleBasedStateMachine):
         self.waits: list[Waiting] = []
         self.ended: dict[str, str] = {}
         self.tokens_expired = False
+        self.start_triggerer()
+
+    def start_triggerer(self) -> None:
+        """Start an event loop in a thread, as a triggerer does in a process."""
         self.triggerer = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.triggerer.run_forever)
         self.thread.start()
+
+    def stop_triggerer(self) -> None:
+        """Stop all triggers, and the loop."""
+        for wait in self.waits:
+            if wait.trigger is not None and not wait.trigger.done():
+                self.stop(wait)
+        self.triggerer.call_soon_threadsafe(self.triggerer.stop)
+        self.thread.join()
+        self.triggerer.close()
 
     # --- What the world does ---
 
@@ -105,10 +123,10 @@ class WaitMachine(RuleBasedStateMachine):
             self.ended[call_id] = status
             self.sandbox.finish(call_id, status)
 
-    @rule(fault=st.sampled_from(FAULTS), times=st.integers(1, 3))
-    def api_fails(self, fault: dict[str, Any], times: int) -> None:
+    @rule(request=st.sampled_from(REQUESTS), fault=st.sampled_from(FAULTS), times=st.integers(1, 3))
+    def api_fails(self, request: tuple[str, str], fault: dict[str, Any], times: int) -> None:
         """The next requests go wrong."""
-        self.sandbox.faults.next("GET", "outbound-calls", times=times, **fault)
+        self.sandbox.faults.next(*request, times=times, **fault)
 
     @rule()
     def tokens_expire(self) -> None:
@@ -121,13 +139,41 @@ class WaitMachine(RuleBasedStateMachine):
         """Long enough for a look."""
         time.sleep(0.12)
 
-    @rule(index=st.integers(0, MOST_WAITS - 1))
-    def trigger_moves(self, index: int) -> None:
-        """The triggerer stops a trigger, and another one makes it anew from what is stored of it."""
+    @rule(index=st.integers(0, MOST_WAITS - 1), overlap=st.booleans())
+    def trigger_moves(self, index: int, overlap: bool) -> None:
+        """A trigger is made anew from what is stored of it: after the old one, or while that still runs."""
         wait = self.waits[index % len(self.waits)]
         if wait.trigger is not None and not wait.trigger.done():
-            self.stop(wait)
+            old = wait.trigger
+            if not overlap:
+                self.stop(wait)
             self.start(wait)
+            if overlap:
+                self.cancel(old)
+
+    @rule(index=st.integers(0, MOST_WAITS - 1))
+    def event_is_lost(self, index: int) -> None:
+        """The triggerer dies when a trigger has fired, but before Airflow knows: it fires once more."""
+        wait = self.waits[index % len(self.waits)]
+        if wait.trigger is not None and wait.trigger.done():
+            self.start(wait)
+
+    @rule()
+    def triggerer_restarts(self) -> None:
+        """All triggers are stopped, and made anew in another triggerer."""
+        goes_on = [wait for wait in self.waits if wait.trigger is not None and not wait.trigger.done()]
+        self.stop_triggerer()
+        self.start_triggerer()
+        for wait in goes_on:
+            self.start(wait)
+
+    @rule(index=st.integers(0, MOST_WAITS - 1))
+    def worker_dies(self, index: int) -> None:
+        """A worker dies before its task's end is known, and the task is tried anew, from its start."""
+        wait = self.waits[index % len(self.waits)]
+        if wait.trigger is not None and wait.trigger.done():
+            wait.trigger, wait.deferral = None, None
+            self.go_on(wait, "execute")
 
     @precondition(lambda self: any(wait.trigger for wait in self.waits))
     @rule(index=st.integers(0, MOST_WAITS - 1))
@@ -165,15 +211,26 @@ class WaitMachine(RuleBasedStateMachine):
 
     def stop(self, wait: Waiting) -> None:
         """Cancel its trigger."""
+        assert wait.trigger is not None
+        self.cancel(wait.trigger)
+
+    def cancel(self, trigger: asyncio.Task[dict[str, Any]]) -> None:
+        """Cancel a trigger, and wait until it has ended."""
 
         async def end() -> None:
-            assert wait.trigger is not None
-            wait.trigger.cancel()
-            await asyncio.wait([wait.trigger])
+            trigger.cancel()
+            await asyncio.wait([trigger])
 
         asyncio.run_coroutine_threadsafe(end(), self.triggerer).result()
 
     # --- What must hold ---
+
+    @invariant()
+    def nothing_is_told_too_early(self) -> None:
+        """Whatever a trigger has said is true when it says it, also if no worker has heard of it yet."""
+        for wait in self.waits:
+            if wait.trigger is not None and wait.trigger.done():
+                self.check_event(wait, wait.trigger.result())
 
     def check_event(self, wait: Waiting, event: dict[str, Any]) -> None:
         """A trigger fires when its call has ended, and says how, and nothing else."""
@@ -194,6 +251,7 @@ class WaitMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end every call ends, the API works, and so does every wait."""
         try:
+            self.nothing_is_told_too_early()
             self.sandbox.faults.clear()
             for index in range(len(self.waits)):
                 self.call_ends(index, "completed")
@@ -204,19 +262,14 @@ class WaitMachine(RuleBasedStateMachine):
                     self.worker_resumes(index)
                 time.sleep(0.02)
         finally:
-            for wait in self.waits:
-                if wait.trigger is not None and not wait.trigger.done():
-                    self.stop(wait)
-            self.triggerer.call_soon_threadsafe(self.triggerer.stop)
-            self.thread.join()
-            self.triggerer.close()
+            self.stop_triggerer()
             self.sandbox.stop()
             self.patch.undo()
 
 
 TestAnyOrder = WaitMachine.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=settings().max_examples // 20,  # each takes a second
+    max_examples=settings().max_examples // 8,  # each takes a second
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -57,6 +57,16 @@ def branch_on(name: str, record: Any) -> None:
     choose(record) >> [talked(record), call_again(record)]
 
 
+def only_with_all(name: str, record: Any) -> None:
+    """Work with a record, if the wait has succeeded."""
+
+    @task(task_id=name)
+    def work(record: Any) -> str:
+        return str(record["id"])
+
+    work(record)
+
+
 @dag(
     schedule=None,
     params={
@@ -71,6 +81,7 @@ def end_to_end() -> None:
     # Airflow fails a task that is queued again before its executor has told of the former run's end.
     rescheduled: dict[str, Any] = {"poke_interval": 15, "deferrable": False, "mode": "reschedule"}
     retried: dict[str, Any] = {"retries": 2, "retry_delay": 1}
+    skip: dict[str, Any] = {"skip_on": ["busy"]}
 
     waits = [
         TelzinoCallSensor(task_id="deferred", call_id=call("completed"), **quick),
@@ -95,7 +106,16 @@ def end_to_end() -> None:
         ),
         TelzinoCallSensor(task_id="fails", call_id=call("failed"), **retried, **quick),
         TelzinoCallSensor(task_id="fails_poked", call_id=call("failed"), **retried, **poked),
-        TelzinoCallSensor(task_id="skips", call_id=call("busy"), skip_on=["busy"], **quick),
+        TelzinoCallSensor(task_id="fails_rescheduled", call_id=call("failed"), **retried, **rescheduled),
+        TelzinoCallSensor(task_id="fails_softly", call_id=call("failed"), soft_fail=True, **quick),
+        TelzinoCallSensor(task_id="skips", call_id=call("busy"), **skip, **quick),
+        TelzinoCallSensor(task_id="skips_poked", call_id=call("busy"), **skip, **poked),
+        TelzinoCallSensor(task_id="skips_rescheduled", call_id=call("busy"), **skip, **rescheduled),
+        TelzinoGetCallOperator(
+            task_id="got_poked", call_id=call("completed"), deferrable=False, poll_interval=1
+        ),
+        TelzinoGetCallOperator(task_id="got_fails", call_id=call("failed"), **retried, poll_interval=1),
+        TelzinoGetCallOperator(task_id="got_skips", call_id=call("busy"), **skip, poll_interval=1),
         TelzinoPlaceCallOperator(
             task_id="placed",
             to_number="{{ var.value.to_number }}",
@@ -109,9 +129,14 @@ def end_to_end() -> None:
     branch_on("deferred", records["deferred"])
     branch_on("got", records["got"])
 
+    only_with_all("after_a_failed_wait", records["fails"])
+    only_with_all("after_a_skipped_wait", records["skips"])
+
     late: dict[str, Any] = {"call_id": call("long"), "timeout": 6}
     TelzinoCallSensor(task_id="late", **late, **retried, **quick)
     TelzinoCallSensor(task_id="late_softly", soft_fail=True, **late, **quick)
+    TelzinoGetCallOperator(task_id="got_late", **late, poll_interval=1)
+    TelzinoGetCallOperator(task_id="got_late_softly", soft_fail=True, **late, poll_interval=1)
     TelzinoCallSensor(task_id="late_poked", **late, **retried, **poked)
     TelzinoCallSensor(task_id="late_rescheduled", **late, **retried, **rescheduled)
 
