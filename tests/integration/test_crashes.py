@@ -60,6 +60,7 @@ def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) 
             site.kill("triggerer")
             triggerer = site.start_job("triggerer")
 
+    assert hit >= kills * IN_FLIGHT // 2
     tell(f"Triggerer killed {kills} times under {hit} waits: {verdict(site, tries=1)}")
 
 
@@ -79,6 +80,7 @@ def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell
             moved += site.until_moved(jobs[victim], jobs[survivor])
         jobs[victim] = site.start_job(victim)
 
+    assert moved > 0
     tell(f"One of two triggerers killed {kills} times, {moved} moves of waits: {verdict(site, tries=1)}")
     site.kill("triggerer-2")
 
@@ -109,6 +111,7 @@ def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
             site.pause(0, 4)
             site.start_job("scheduler")
 
+    assert hit >= kills
     tell(f"Scheduler killed {kills} times under {hit} waits: {verdict(site)}")
 
 
@@ -137,6 +140,9 @@ def test_the_api_is_away(site: CrashSite, tell: Tell) -> None:
         site.note("The API is back")
         outcome = verdict(site, tries=1)
 
+    told = site.airflow.log_of("triggerer").read_text(errors="replace")
+    for trouble in ("The connection failed", "an error of its own (503)"):
+        assert trouble in told  # Both outages were met by somebody.
     tell(
         f"API away for {OUTAGE:.0f} s, {ROUNDS} x refusing and {ROUNDS} x with 503, under {hit} waits: "
         f"{outcome}"
@@ -156,6 +162,7 @@ def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
         with site.downtime():
             site.restart_database()
 
+    assert hit >= kills
     tell(
         f"PostgreSQL killed {kills} times under {hit} waits, which ended "
         f"{site.ended_of_themselves.total()} other processes: {verdict(site)}"

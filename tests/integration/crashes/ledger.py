@@ -34,10 +34,19 @@ create function note_triggerer() returns trigger language plpgsql as $$ begin
     select 'triggerer', run_id, task_id, new.triggerer_id from task_instance where trigger_id = new.id;
     return null;
 end $$;
+create function note_deadline() returns trigger language plpgsql as $$ begin
+    insert into crash_ledger (event, run_id, task_id, detail)
+    select 'deadline', new.run_id, new.task_id, groups[1]
+    from regexp_matches(new.next_kwargs::text, '"deadline": *([0-9.]+)', 'g') as matches(groups);
+    return null;
+end $$;
 create trigger note_push after insert or update on xcom
     for each row when (new.key = 'return_value') execute function note_push();
 create trigger note_state after update on task_instance
     for each row when (old.state is distinct from new.state) execute function note_state();
+create trigger note_deadline after update on task_instance
+    for each row when (old.next_kwargs::text is distinct from new.next_kwargs::text)
+    execute function note_deadline();
 create trigger note_triggerer after update on trigger
     for each row when (old.triggerer_id is distinct from new.triggerer_id) execute function note_triggerer();
 """
@@ -50,6 +59,8 @@ select state, try_number as tries, start_date as started, end_date as ended,
      where l.run_id = t.run_id and l.task_id = t.task_id and event = 'push') as pushes,
     (select array_agg(detail order by at) from crash_ledger l
      where l.run_id = t.run_id and l.task_id = t.task_id and event = 'state') as states,
+    (select array_agg(distinct detail) from crash_ledger l
+     where l.run_id = t.run_id and l.task_id = t.task_id and event = 'deadline') as deadlines,
     exists (select from log m
      where m.run_id = t.run_id and m.task_id = t.task_id and event = 'state mismatch') as taken_for_dead
 from task_instance t where run_id = %s and task_id = %s
@@ -67,6 +78,8 @@ class Outcome:
     records: list[Any]
     pushes: int
     states: list[str | None]
+    deadlines: list[str]
+    """When it gives up, in seconds since the epoch: all that it, or its trigger, was ever given or told."""
     taken_for_dead: bool
     """Airflow gave it another try, since the executor told late of the deferral (docs/crashes.md)."""
 
@@ -93,7 +106,7 @@ class Ledger:
         """Return what became of a task, over all of its tries."""
         row = self.rows(OUTCOME, run_id, task_id)[0]
         row["records"] = [json.loads(text) for text in row["records"] or []]
-        row["states"] = row["states"] or []
+        row["states"], row["deadlines"] = row["states"] or [], row["deadlines"] or []
         return Outcome(**row)
 
     def unfinished(self) -> set[Task]:

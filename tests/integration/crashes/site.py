@@ -23,7 +23,7 @@ from devtools.sandbox_process import SandboxProcess
 from devtools.servers import PostgresServer
 from tests.integration.crashes.gateway import Gateway
 from tests.integration.crashes.ledger import Ledger, RunningTask, Task
-from tests.integration.crashes.supervisor import Supervisor, component_of, now
+from tests.integration.crashes.supervisor import PATIENCE, Supervisor, component_of, now
 from tests.integration.dags.crashes.waits import ENDLESS_WAITS, OWN_CALLS, TIMEOUT, WAITS
 from tests.integration.stage import CONN_ID, stage
 
@@ -191,7 +191,10 @@ class CrashSite(Supervisor):
         """Crash so many workers, each in the first run of a task or in the second; return how many tasks."""
         moments: dict[RunningTask, float] = {}
         hit: list[Task] = []
+        give_up_at = time.monotonic() + kills * PATIENCE
         while len(hit) < kills:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"Only {len(hit)} of {kills} workers were hit. {self.events}")
             self.tend()
             self.keep_in_flight(in_flight)
             for task in self.ledger.running():

@@ -67,6 +67,8 @@ def _problem_of_timeout(site: CrashSite, wait: Wait, outcome: Outcome) -> str | 
     if outcome.state != "failed" or outcome.records or outcome.started is None or outcome.ended is None:
         return f"should fail without a record, but went {outcome.states} with {outcome.records}"
     deadline = outcome.started + timedelta(seconds=TIMEOUT)
+    if len(outcome.deadlines) != 1:
+        return f"should keep the deadline that it got at its start, but had {outcome.deadlines}"
     down_until = next((end for begin, end in site.downtimes if begin <= deadline <= end), deadline)
     if not deadline <= outcome.ended <= down_until + LATE:
         seconds = (outcome.ended - outcome.started).total_seconds()
