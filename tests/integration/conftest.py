@@ -18,8 +18,7 @@ from tests.integration.metrics import MetricsServer
 from tests.integration.stage import DAGS_FOLDER
 from tests.programs import needs
 
-MAPPED_WAITS = {"sqlite": 8, "postgresql": 50}
-"""Fifty cost minutes on two cores: one database has them."""
+MAPPED_WAITS = 50
 
 
 @pytest.fixture(
@@ -67,5 +66,5 @@ def finished_run(
         watcher = Watcher(url, airflow.env["AIRFLOW__CORE__FERNET_KEY"])
         stack.callback(watcher.close)
         run = FinishedRun(airflow, sandbox, watcher, metrics)
-        run.play(MAPPED_WAITS[request.param])
+        run.play(MAPPED_WAITS)
         yield run
