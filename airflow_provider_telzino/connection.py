@@ -101,14 +101,14 @@ class _FieldChecks:
             return DEFAULT_BASE_URL
         try:
             url = urlsplit(host if "://" in host else f"https://{host}")
-            name, own_port = url.hostname, url.port
+            name, own_port = url.hostname or "", url.port
         except ValueError:
             raise self.error("Host is not a URL; leave it empty for Telzino's own.") from None
-        usable = is_host_name(name) and url.scheme in ("https", "http")
-        if name is None or not usable or re.search(r"[\s\\]", host):
+        usable = is_host_name(name) and own_port != 0 and url.scheme in ("https", "http")
+        if not usable or re.search(r"[\s\\]", host):
             raise self.error("Host should be a URL with https://; leave it empty for Telzino's own.")
-        if port and not own_port and port > MAX_PORT:
-            raise self.error(f"Port should be at most {MAX_PORT:,}; leave it empty for the usual one.")
+        if port and not own_port and not 0 < port <= MAX_PORT:
+            raise self.error(f"Port should be from 1 to {MAX_PORT:,}; leave it empty for the usual one.")
         if url.username is not None or url.password is not None or url.query or url.fragment:
             raise self.error("Host should be an address only: credentials belong into Login and Password.")
         if url.scheme == "http" and not is_loopback(name):
@@ -163,7 +163,7 @@ class _FieldChecks:
         return path
 
 
-def is_host_name(name: str | None) -> bool:
+def is_host_name(name: str) -> bool:
     """Tell whether this can be a host's name or address, in the letters that certificates have."""
     if not name or not name.isascii():  # HTTP clients disagree about other letters
         return False

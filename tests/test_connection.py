@@ -106,7 +106,9 @@ def test_bad_hosts(host: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"host": "api.example", "port": 99_999}, "Port should be at most 65,535"),
+        ({"host": "api.example", "port": 99_999}, "Port should be from 1 to 65,535"),
+        ({"host": "api.example", "port": -1}, "Port should be from 1 to 65,535"),
+        ({"host": "https://api.example:0", "port": 443}, "Host should be a URL"),
         ({"password": None}, "no credentials"),
         ({"password": "  "}, "no credentials"),
         ({"login": "id", "password": None}, "Password is empty"),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _KEEPALIVE = 75.0  # seconds that an idle connection is kept: a wait may look once a minute
 _IDLE_CONNECTIONS = 50  # that a transport keeps, for hooks that many threads share
 
-_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.ProxyError)
+_BEFORE_SENDING = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError)
 
 
 class HttpcoreTransport:
@@ -239,7 +239,7 @@ def _proxy(settings: Settings) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        usable = parts.scheme in ("http", "https") and is_host_name(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and is_host_name(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
