@@ -346,7 +346,7 @@ class TestTheEnd:
         async def listed(wait: Wait, **_: Any) -> None:
             wait.status = "completed"
 
-        monkeypatch.setattr("airflow_provider_telzino.triggers.poller.wait_until_ended", listed)
+        monkeypatch.setattr("airflow_provider_telzino.triggers.call.wait_until_ended", listed)
 
         event = fire(ending(record))
 

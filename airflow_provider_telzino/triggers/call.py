@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
@@ -12,11 +12,10 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
+from airflow_provider_telzino.triggers.channel import Channel
+from airflow_provider_telzino.triggers.poller import fetch_ended, wait_until_ended
 from airflow_provider_telzino.triggers.task_end import TaskEnd
 from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, Wait
-
-if TYPE_CHECKING:
-    from airflow_provider_telzino.triggers.channel import Channel
 
 SHORTEST_DEFERRAL = 5.0
 """Seconds that a task stays deferred at least, before it resumes on a worker.
@@ -89,10 +88,6 @@ class TelzinoCallTrigger(TelzinoTrigger):
         yield await self._event()
 
     async def _event(self) -> TriggerEvent:
-        # A worker that defers a task needs none of it.
-        from airflow_provider_telzino.triggers.channel import Channel
-        from airflow_provider_telzino.triggers.poller import wait_until_ended
-
         loop = asyncio.get_running_loop()
         resumable = loop.time() + SHORTEST_DEFERRAL
         self.logger()  # makes one for the class, which `log` is from now on: each of its own takes a kilobyte
@@ -140,8 +135,6 @@ class TelzinoCallTrigger(TelzinoTrigger):
         # `dag.test()` doesn't tell a trigger whose it is.
         if self.end is None or self.task_instance is None:
             return False
-        from airflow_provider_telzino.triggers.poller import fetch_ended
-
         try:
             end = TaskEnd.from_json(self.end)
             if not end.policy.is_success(wait.status):
