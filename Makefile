@@ -38,7 +38,8 @@ screenshots: $(READY) ## Take the docs' pictures of Airflow's web interface anew
 
 check: lint types fast-tests ## The quick loop: lint, types, fast tests (under a minute)
 
-lint: $(READY) ## Check style and formatting
+lint: $(READY) ## Check style, formatting, and which room imports which
+	@$(BIN)/lint-imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 

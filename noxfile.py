@@ -31,7 +31,7 @@ STAGED = ("devtools", "docs", "example_dags", "tests", "README.md", "pyproject.t
 """What the tests need of this repository. The package isn't among it: they must find the installed one."""
 NOT_STAGED = shutil.ignore_patterns(
     *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "test_sandbox_fuzz.py"),
-    "test_place_call_crashes.py",
+    "test_crashes.py",
 )
 """Tests of our own tools, what needs tools that older Airflows can't have beside them, and what takes long
 but has little to do with Airflow."""

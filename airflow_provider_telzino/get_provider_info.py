@@ -69,7 +69,12 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": integration, "tags": ["service"]}],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks.telzino"]}],
-        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.call"]}],
+        "operators": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.operators.call", f"{package}.operators.transcript"],
+            }
+        ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.call"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.call"]}],
         "connection-types": [

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_telzino.retry import BACKOFF_CAP
+from airflow_provider_telzino.api.retry import BACKOFF_CAP
 from benchmarks.comparison import Comparison, Plan, at_once, cpu_window
 from benchmarks.contenders import FLOOR, IDLE, OURS, PEER, SHARED
 from benchmarks.measuring import Run, measured

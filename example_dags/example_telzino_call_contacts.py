@@ -11,7 +11,8 @@ from typing import Any
 import pendulum
 from airflow.sdk import Param, dag, task
 
-from airflow_provider_telzino.operators.call import TelzinoGetTranscriptOperator, TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
 
 
 @dag(

@@ -13,7 +13,8 @@ import pendulum
 from airflow.sdk import Param, dag, task
 
 from airflow_provider_telzino.models import Call, CallStatus
-from airflow_provider_telzino.operators.call import TelzinoGetTranscriptOperator, TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
 
 
 @dag(

@@ -31,7 +31,7 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=3_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-from airflow_provider_telzino import retry  # noqa: E402  # after the environment is set
+from airflow_provider_telzino.api import retry  # noqa: E402  # after the environment is set
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook  # noqa: E402
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator  # noqa: E402
 from airflow_provider_telzino.sandbox import (  # noqa: E402

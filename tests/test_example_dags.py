@@ -27,7 +27,7 @@ def runs() -> dict[str, Any]:
     """One run of the waiting example for each of three outcomes, and one of each that places calls."""
     airflow("db", "migrate")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.dag_test_run", "completed", "no_answer", "failed"],
+        [sys.executable, "-m", "tests.support.dag_test_run", "completed", "no_answer", "failed"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -8,8 +8,7 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_telzino.models import Call, CallStatus
-from airflow_provider_telzino.statuses import has_ended
+from airflow_provider_telzino.models import Call, CallStatus, has_ended
 
 
 def test_the_documented_record_is_read(seed_record: dict[str, Any]) -> None:

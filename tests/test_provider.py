@@ -217,7 +217,7 @@ def test_what_takes_long_is_not_done_in_the_event_loop(sandbox: Sandbox, connect
     connect(sandbox)
     code = f"""
 import asyncio, json, sys, threading
-from airflow_provider_telzino.connection import Settings
+from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
 in_the_loop = {{}}
@@ -256,11 +256,8 @@ def test_public_names_are_where_the_interface_says() -> None:
         from airflow_provider_telzino.exceptions import TelzinoError
         from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook
         from airflow_provider_telzino.models import Call, CallStatus
-        from airflow_provider_telzino.operators.call import (
-            TelzinoGetCallOperator,
-            TelzinoGetTranscriptOperator,
-            TelzinoPlaceCallOperator,
-        )
+        from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
+        from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
         from airflow_provider_telzino.sensors.call import TelzinoCallSensor
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 

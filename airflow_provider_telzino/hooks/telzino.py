@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -22,8 +21,11 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
 )
 
-from airflow_provider_telzino import api, api_errors, checks
-from airflow_provider_telzino.connection import Settings
+from airflow_provider_telzino.api import answers, arguments, endpoints, errors
+from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
+from airflow_provider_telzino.api.retry import RETRY_FOR, RetryRules
+from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.token import TokenCache, read_token, token_request
 from airflow_provider_telzino.exceptions import (
     TelzinoConfigurationError,
     TelzinoNotFoundError,
@@ -32,8 +34,8 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_telzino.hooks.transports import AiohttpTransport, HttpcoreTransport, requests_session
-from airflow_provider_telzino.retry import RETRY_FOR, RetryRules
-from airflow_provider_telzino.statuses import CallStatus
+from airflow_provider_telzino.models import CallStatus
+from airflow_provider_telzino.version_compat import mask_secret
 
 if TYPE_CHECKING:
     import requests
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 T = TypeVar("T")
-Reader = Callable[[Settings, api.ApiRequest, api.ApiAnswer], T]
+Reader = Callable[[Settings, ApiRequest, ApiAnswer], T]
 
 DEFAULT_CONN_ID = "telzino_default"
 MAX_TRANSCRIPT_PAGES = 250  # of 20 call logs: how far a search for a transcript goes back
@@ -60,11 +62,11 @@ class _TelzinoHookBase(BaseHook):
         super().__init__()
         self.telzino_conn_id = telzino_conn_id
         self.agent_id = agent_id
-        self._tokens = api.TokenCache()
+        self._tokens = TokenCache()
 
     def _build(
-        self, settings: Settings, agent_id: str | None, build: Callable[..., api.ApiRequest], *args: Any
-    ) -> api.ApiRequest:
+        self, settings: Settings, agent_id: str | None, build: Callable[..., ApiRequest], *args: Any
+    ) -> ApiRequest:
         try:  # not by `naming_the_connection`: this is at every look of the triggerer
             return build(agent_id or self.agent_id or settings.agent_id, *args)
         except TelzinoConfigurationError as error:
@@ -76,14 +78,14 @@ class _TelzinoHookBase(BaseHook):
 
     def _transcript_id(self, transcript_id: object) -> str:
         fix = "Take it from the record of a completed call."
-        with checks.naming_the_connection(self.telzino_conn_id):
-            return checks.checked_uuid("transcript_id", transcript_id, fix)
+        with arguments.naming_the_connection(self.telzino_conn_id):
+            return arguments.checked_uuid("transcript_id", transcript_id, fix)
 
     def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
         return TelzinoNotFoundError(
             f"Transcript {transcript_id} is not among the agent's newest "
-            f"{MAX_TRANSCRIPT_PAGES * api.LOG_PAGE_SIZE:,} call logs. Check that it is the `transcript_id` "
-            "of a call of this agent; it may take a moment to appear after the call.",
+            f"{MAX_TRANSCRIPT_PAGES * endpoints.LOG_PAGE_SIZE:,} call logs. Check that it is the "
+            "`transcript_id` of a call of this agent; it may take a moment to appear after the call.",
             conn_id=self.telzino_conn_id,
         )
 
@@ -152,8 +154,8 @@ class TelzinoHook(_TelzinoHookBase):
         Returns:
             The record, exactly as the API gives it.
         """
-        request = self._build(self.settings, agent_id, api.get_call_request, call_id)
-        return self._run(request, api.read_record, retry_for)
+        request = self._build(self.settings, agent_id, endpoints.get_call_request, call_id)
+        return self._run(request, answers.read_record, retry_for)
 
     def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
@@ -166,7 +168,7 @@ class TelzinoHook(_TelzinoHookBase):
             status: Only calls in this status.
             agent_id: The agent; by default the hook's.
         """
-        return self._items(self._build(self.settings, agent_id, api.list_calls_request, status))
+        return self._items(self._build(self.settings, agent_id, endpoints.list_calls_request, status))
 
     def call_pages(self, agent_id: str | None = None) -> Iterator[tuple[list[Record], bool]]:
         """Go through :meth:`list_calls` page by page, each with whether another one follows.
@@ -174,9 +176,9 @@ class TelzinoHook(_TelzinoHookBase):
         It leaves nothing out and stops at no limit: for a search that must know how far it has come. A call
         that is placed meanwhile pushes others to the next page, where they come again.
         """
-        request: api.ApiRequest | None = self._build(self.settings, agent_id, api.list_calls_request, None)
+        request: ApiRequest | None = self._build(self.settings, agent_id, endpoints.list_calls_request, None)
         while request is not None:
-            items, request = self._run(request, api.read_certain_page, RETRY_FOR)
+            items, request = self._run(request, answers.read_certain_page, RETRY_FOR)
             yield items, request is not None
 
     def place_call(
@@ -208,8 +210,8 @@ class TelzinoHook(_TelzinoHookBase):
                 it before you place it again.
         """
         what = (to_number, call_context, metadata, callback_url)
-        request = self._build(self.settings, agent_id, api.place_call_request, *what)
-        return self._run(request, api.read_record, retry_for)
+        request = self._build(self.settings, agent_id, endpoints.place_call_request, *what)
+        return self._run(request, answers.read_record, retry_for)
 
     def get_transcript(
         self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
@@ -229,8 +231,8 @@ class TelzinoHook(_TelzinoHookBase):
             TelzinoNotFoundError: It is not among the newest 5,000.
         """
         wanted = self._transcript_id(transcript_id)
-        request = self._build(self.settings, agent_id, api.list_logs_request)
-        for log in self._items(request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
+        request = self._build(self.settings, agent_id, endpoints.list_logs_request)
+        for log in self._items(request, answers.Pages(MAX_TRANSCRIPT_PAGES, known)):
             if log["id"].lower() == wanted:
                 return log
         raise self._no_such_transcript(wanted)
@@ -244,24 +246,24 @@ class TelzinoHook(_TelzinoHookBase):
         try:
             settings = self.settings
             if settings.agent_id or self.agent_id:
-                request = self._build(settings, None, api.get_agent_request)
+                request = self._build(settings, None, endpoints.get_agent_request)
                 found = "The default agent exists."
             else:
-                request, found = api.list_agents_request(), "No default agent is set."
-            self._attempt(request, api.read_answer, min(settings.timeout, CONNECTION_TEST_TIMEOUT))
+                request, found = endpoints.list_agents_request(), "No default agent is set."
+            self._attempt(request, answers.read_answer, min(settings.timeout, CONNECTION_TEST_TIMEOUT))
         except AirflowException as error:
             return False, str(error)
         finally:
             self.close()
         return True, f"Telzino accepts the credentials. {found}"
 
-    def _items(self, request: api.ApiRequest | None, pages: api.Pages | None = None) -> Iterator[Record]:
-        pages = pages or api.Pages()
+    def _items(self, request: ApiRequest | None, pages: answers.Pages | None = None) -> Iterator[Record]:
+        pages = pages or answers.Pages()
         while request is not None and pages.wanted():
-            items, request = self._run(request, api.read_page, RETRY_FOR)
+            items, request = self._run(request, answers.read_page, RETRY_FOR)
             yield from pages.new(items)
 
-    def _run(self, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
+    def _run(self, request: ApiRequest, read: Reader[T], retry_for: float) -> T:
         rules = self._rules(request.idempotent, retry_for)
         started = time.monotonic()
 
@@ -271,7 +273,7 @@ class TelzinoHook(_TelzinoHookBase):
 
         return tenacity.Retrying(**rules.arguments())(attempt)
 
-    def _attempt(self, request: api.ApiRequest, read: Reader[T], timeout: float) -> T:
+    def _attempt(self, request: ApiRequest, read: Reader[T], timeout: float) -> T:
         """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
         token = self._token(timeout)
         answer = self._open().send(request, token, timeout)
@@ -285,15 +287,15 @@ class TelzinoHook(_TelzinoHookBase):
         if not settings.client_id:
             return settings.secret
         if not self._token_lock.acquire(timeout=timeout):
-            raise api_errors.no_token(settings)
+            raise errors.no_token(settings)
         try:
             token = self._tokens.usable(refused)
             if token is None:
-                request = api.token_request(settings)
+                request = token_request(settings)
                 with _before_the_request():
                     answer = self._open().send(request, None, timeout)
-                    token, lifetime = api.read_token(settings, request, answer)
-                _mask(token)
+                    token, lifetime = read_token(settings, request, answer)
+                mask_secret(token)
                 self._tokens.keep(token, lifetime)
             return token
         finally:
@@ -344,7 +346,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
 
     async def close(self) -> None:
         """Close the session's connections, and forget the Airflow connection. The hook may be used again."""
-        self._settings, self._tokens = None, api.TokenCache()
+        self._settings, self._tokens = None, TokenCache()
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
@@ -361,23 +363,23 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         """Get a call's record; see :meth:`TelzinoHook.get_call`."""
         started = time.monotonic()
         settings = await self.load(retry_for)
-        request = self._build(settings, agent_id, api.get_call_request, call_id)
+        request = self._build(settings, agent_id, endpoints.get_call_request, call_id)
         # What the connection took is gone, but there is always one try.
         time_left = max(0.0, retry_for - (time.monotonic() - started))
-        return await self._run(settings, request, api.read_record, time_left)
+        return await self._run(settings, request, answers.read_record, time_left)
 
     async def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
     ) -> AsyncIterator[Record]:
         """Go through all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
         settings = await self.load()
-        request = self._build(settings, agent_id, api.list_calls_request, status)
+        request = self._build(settings, agent_id, endpoints.list_calls_request, status)
         async for record in self._items(settings, request):
             yield record
 
     async def get_calls_page(
         self, page: int, agent_id: str | None = None, *, retry_for: float = RETRY_FOR
-    ) -> api.ListPage:
+    ) -> answers.ListPage:
         """Get one page, of 100 calls, of an agent's calls: ``GET /v1/agents/{agentId}/outbound-calls``.
 
         Args:
@@ -386,8 +388,8 @@ class TelzinoAsyncHook(_TelzinoHookBase):
             retry_for: Seconds for which failures are retried; 0 is a single try.
         """
         settings = await self.load(retry_for)
-        request = self._build(settings, agent_id, api.list_calls_request, None, page)
-        return await self._run(settings, request, api.read_list_page, retry_for)
+        request = self._build(settings, agent_id, endpoints.list_calls_request, None, page)
+        return await self._run(settings, request, answers.read_list_page, retry_for)
 
     async def place_call(
         self,
@@ -402,8 +404,8 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         """Place a call, which **rings a person**; see :meth:`TelzinoHook.place_call`."""
         what = (to_number, call_context, metadata, callback_url)
         settings = await self.load()
-        request = self._build(settings, agent_id, api.place_call_request, *what)
-        return await self._run(settings, request, api.read_record, retry_for)
+        request = self._build(settings, agent_id, endpoints.place_call_request, *what)
+        return await self._run(settings, request, answers.read_record, retry_for)
 
     async def get_transcript(
         self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
@@ -411,22 +413,22 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         """Find a call log by its id; see :meth:`TelzinoHook.get_transcript`."""
         wanted = self._transcript_id(transcript_id)
         settings = await self.load()
-        request = self._build(settings, agent_id, api.list_logs_request)
-        async for log in self._items(settings, request, api.Pages(MAX_TRANSCRIPT_PAGES, known)):
+        request = self._build(settings, agent_id, endpoints.list_logs_request)
+        async for log in self._items(settings, request, answers.Pages(MAX_TRANSCRIPT_PAGES, known)):
             if log["id"].lower() == wanted:
                 return log
         raise self._no_such_transcript(wanted)
 
     async def _items(
-        self, settings: Settings, request: api.ApiRequest | None, pages: api.Pages | None = None
+        self, settings: Settings, request: ApiRequest | None, pages: answers.Pages | None = None
     ) -> AsyncIterator[Record]:
-        pages = pages or api.Pages()
+        pages = pages or answers.Pages()
         while request is not None and pages.wanted():
-            items, request = await self._run(settings, request, api.read_page, RETRY_FOR)
+            items, request = await self._run(settings, request, answers.read_page, RETRY_FOR)
             for item in pages.new(items):
                 yield item
 
-    async def _run(self, settings: Settings, request: api.ApiRequest, read: Reader[T], retry_for: float) -> T:
+    async def _run(self, settings: Settings, request: ApiRequest, read: Reader[T], retry_for: float) -> T:
         if retry_for <= 0:
             return await self._attempt(settings, request, read, settings.timeout)
         rules = self._rules(request.idempotent, retry_for)
@@ -438,9 +440,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
 
         return await tenacity.AsyncRetrying(**rules.arguments())(attempt)
 
-    async def _attempt(
-        self, settings: Settings, request: api.ApiRequest, read: Reader[T], timeout: float
-    ) -> T:
+    async def _attempt(self, settings: Settings, request: ApiRequest, read: Reader[T], timeout: float) -> T:
         """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
         token = await self._token(settings, timeout)
         answer = await (await self._open(settings)).send(request, token, timeout)
@@ -458,14 +458,14 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         try:
             await asyncio.wait_for(self._token_lock.acquire(), timeout)
         except asyncio.TimeoutError:
-            raise api_errors.no_token(settings) from None
+            raise errors.no_token(settings) from None
         try:
             token = self._tokens.usable(refused)
             if token is None:
-                request = api.token_request(settings)
+                request = token_request(settings)
                 with _before_the_request():
                     answer = await (await self._open(settings)).send(request, None, timeout)
-                    token, lifetime = api.read_token(settings, request, answer)
+                    token, lifetime = read_token(settings, request, answer)
                 await _mask_in_thread(token)
                 self._tokens.keep(token, lifetime)
             return token
@@ -525,17 +525,8 @@ def _before_the_request() -> Iterator[None]:
         raise
 
 
-def _mask(token: str) -> None:
-    """Mask a token in Airflow's logs. Airflow has moved the function twice."""
-    for module in ("airflow.sdk.log", "airflow.sdk.execution_time.secrets_masker"):
-        with contextlib.suppress(ImportError, AttributeError):
-            importlib.import_module(module).mask_secret(token)
-            return
-    importlib.import_module("airflow.utils.log.secrets_masker").mask_secret(token)
-
-
 async def _mask_in_thread(token: str) -> None:
     """Mask a token from an event loop, which must not block while Airflow tells its supervisor."""
     from asgiref.sync import sync_to_async
 
-    await sync_to_async(_mask)(token)
+    await sync_to_async(mask_secret)(token)

@@ -19,11 +19,12 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 
-from airflow_provider_telzino import api, api_errors
-from airflow_provider_telzino.connection import Settings, is_host_name, is_loopback
+from airflow_provider_telzino.api import errors
+from airflow_provider_telzino.api.messages import MAX_BODY_BYTES, USER_AGENT, ApiAnswer, ApiRequest
+from airflow_provider_telzino.api.settings import Settings, is_host_name, is_loopback
+from airflow_provider_telzino.api.tls import ssl_context
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.hooks.deadline import DeadlineBackend
-from airflow_provider_telzino.tls import ssl_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -52,7 +53,7 @@ class HttpcoreTransport:
         self.url = functools.partial(httpcore.URL, scheme=url.scheme, host=host, port=url.port)
         self.headers = {
             "Host": url.netloc,
-            "User-Agent": api.USER_AGENT,
+            "User-Agent": USER_AGENT,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
@@ -70,7 +71,7 @@ class HttpcoreTransport:
         """Close all connections."""
         self.pool.close()
 
-    def send(self, request: api.ApiRequest, token: str | None, timeout: float) -> api.ApiAnswer:
+    def send(self, request: ApiRequest, token: str | None, timeout: float) -> ApiAnswer:
         """Send a request and read its answer, whatever its status code.
 
         Raises:
@@ -91,16 +92,16 @@ class HttpcoreTransport:
                 body = bytearray()
                 for chunk in response.iter_stream():
                     body += chunk
-                    if len(body) > api_errors.MAX_BODY_BYTES:
-                        raise api_errors.too_large(self.settings, request)
-                return api.ApiAnswer(response.status, bytes(body), _retry_after(response.headers))
+                    if len(body) > MAX_BODY_BYTES:
+                        raise errors.too_large(self.settings, request)
+                return ApiAnswer(response.status, bytes(body), _retry_after(response.headers))
         except httpcore.TimeoutException as error:
-            raise api_errors.no_answer(
+            raise errors.no_answer(
                 self.settings, request, _timed_out(timeout), connected=not isinstance(error, _BEFORE_SENDING)
             ) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
             causes = list(_causes(error))
-            raise api_errors.no_answer(
+            raise errors.no_answer(
                 self.settings,
                 request,
                 _broken(causes),
@@ -132,7 +133,7 @@ def requests_session(settings: Settings, get_token: Callable[[], str]) -> reques
     session = Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_IDLE_CONNECTIONS))
-    session.headers["User-Agent"] = api.USER_AGENT
+    session.headers["User-Agent"] = USER_AGENT
     session.verify = settings.ca_bundle or True
     session.auth = authorize
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -155,7 +156,7 @@ class AiohttpTransport:
         # Not `trust_env`: aiohttp would also read ~/.netrc, at every request.
         self.proxy = _proxy(settings)
         self.session = aiohttp.ClientSession(
-            headers={"User-Agent": api.USER_AGENT},
+            headers={"User-Agent": USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(ssl=context, keepalive_timeout=_KEEPALIVE),
         )
@@ -172,7 +173,7 @@ class AiohttpTransport:
         """Close all connections."""
         await self.session.close()
 
-    async def send(self, request: api.ApiRequest, token: str | None, timeout: float) -> api.ApiAnswer:
+    async def send(self, request: ApiRequest, token: str | None, timeout: float) -> ApiAnswer:
         """Send a request and read its answer, whatever its status code.
 
         Raises:
@@ -195,14 +196,14 @@ class AiohttpTransport:
                 while chunk := await response.content.readany():
                     chunks.append(chunk)
                     size += len(chunk)
-                    if size > api_errors.MAX_BODY_BYTES:
-                        raise api_errors.too_large(self.settings, request)
-                return api.ApiAnswer(response.status, b"".join(chunks), response.headers.get("Retry-After"))
+                    if size > MAX_BODY_BYTES:
+                        raise errors.too_large(self.settings, request)
+                return ApiAnswer(response.status, b"".join(chunks), response.headers.get("Retry-After"))
         except asyncio.TimeoutError as error:
-            raise api_errors.no_answer(self.settings, request, _timed_out(timeout)) from error
+            raise errors.no_answer(self.settings, request, _timed_out(timeout)) from error
         except (aiohttp.ClientError, OSError) as error:
             causes = list(_causes(error))
-            raise api_errors.no_answer(
+            raise errors.no_answer(
                 self.settings,
                 request,
                 _broken(causes),
@@ -218,7 +219,7 @@ def _client_timeout(total: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total)
 
 
-def _headers(request: api.ApiRequest, token: str | None) -> dict[str, str]:
+def _headers(request: ApiRequest, token: str | None) -> dict[str, str]:
     return request.headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
 

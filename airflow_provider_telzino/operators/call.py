@@ -1,25 +1,22 @@
-"""Operators for one call: get its record, place it, get its transcript (which has a module of its own)."""
+"""Operators for one call: get its record, or place it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_telzino import api
-from airflow_provider_telzino.checks import checked_agent_id, naming_the_connection
+from airflow_provider_telzino.api import endpoints
+from airflow_provider_telzino.api.arguments import checked_agent_id, checked_metadata, naming_the_connection
 from airflow_provider_telzino.exceptions import OUTCOME_ERRORS, TelzinoOutcomeError
-from airflow_provider_telzino.operators.placing import CallPlacer
-from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
-from airflow_provider_telzino.operators.waiting import TRIGGER_FAILED
-from airflow_provider_telzino.operators.waiting_operator import WaitingOperator
-from airflow_provider_telzino.placing import Dial, with_identity
+from airflow_provider_telzino.placing.placer import CallPlacer
+from airflow_provider_telzino.rules.dialling import Dial, with_identity
+from airflow_provider_telzino.version_compat import TRIGGER_FAILED
+from airflow_provider_telzino.waiting.operator import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
-
-__all__ = ["TelzinoGetCallOperator", "TelzinoGetTranscriptOperator", "TelzinoPlaceCallOperator"]
 
 ANSWER_FIELDS = ("id", "status", "room_name", "created_at", "agent_id")  # of a call that isn't waited for
 
@@ -35,7 +32,7 @@ class TelzinoGetCallOperator(WaitingOperator):
             ``agent_id`` is used unless the task names an agent. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the record as it is now, whatever
             the status.
-        kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
+        kwargs: See :class:`~airflow_provider_telzino.waiting.operator.WaitingOperator`.
 
     Raises:
         TelzinoCallEndedBadlyError: The call ended in a status of ``fail_on``.
@@ -79,7 +76,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             ``status``, ``room_name``, ``created_at``), with the ``agent_id`` added, for a sensor to wait.
         reattach: What a cleared task does when its call has ended well: ``True`` pushes that call's record
             again, ``False`` places another call. A call that still goes on is gone on with in any case.
-        kwargs: See :class:`~airflow_provider_telzino.operators.waiting_operator.WaitingOperator`.
+        kwargs: See :class:`~airflow_provider_telzino.waiting.operator.WaitingOperator`.
 
     Raises:
         TelzinoConfigurationError: An argument is wrong; nothing was dialled.
@@ -187,9 +184,13 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         agent_id = self._agent(hook)
         placer = CallPlacer(hook, agent_id, context, self.log)
         with naming_the_connection(self.telzino_conn_id):
-            metadata = with_identity(self.metadata, placer.run, reattach=self.reattach)
+            metadata = with_identity(
+                checked_metadata(self.metadata or {}), placer.run, reattach=self.reattach
+            )
             # All of it is checked before anything is looked for or dialled.
-            api.place_call_request(agent_id, self.to_number, self.call_context, metadata, self.callback_url)
+            endpoints.place_call_request(
+                agent_id, self.to_number, self.call_context, metadata, self.callback_url
+            )
         step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)
         if not isinstance(step, Dial):
             if step.call.get("to_number", self.to_number) != self.to_number:

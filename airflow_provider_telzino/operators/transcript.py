@@ -14,8 +14,8 @@ from airflow_provider_telzino.exceptions import (
     TelzinoNotFoundError,
     TelzinoNoTranscriptError,
 )
-from airflow_provider_telzino.statuses import has_ended
-from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, seconds
+from airflow_provider_telzino.models import has_ended
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

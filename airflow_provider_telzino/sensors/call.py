@@ -13,10 +13,9 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
+from airflow_provider_telzino.api.retry import RETRY_FOR
 from airflow_provider_telzino.exceptions import TelzinoSensorTimeoutError
-from airflow_provider_telzino.operators.waiting import CallWaiter
-from airflow_provider_telzino.retry import RETRY_FOR
-from airflow_provider_telzino.waiting import (
+from airflow_provider_telzino.rules.waiting import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
     MIN_POLL_INTERVAL,
@@ -24,6 +23,7 @@ from airflow_provider_telzino.waiting import (
     Wait,
     seconds,
 )
+from airflow_provider_telzino.waiting.call_waiter import CallWaiter
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

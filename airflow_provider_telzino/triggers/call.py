@@ -11,11 +11,11 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
+from airflow_provider_telzino.polling.channel import Channel
+from airflow_provider_telzino.polling.poller import fetch_ended, wait_until_ended
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, Wait
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
-from airflow_provider_telzino.triggers.channel import Channel
-from airflow_provider_telzino.triggers.poller import fetch_ended, wait_until_ended
-from airflow_provider_telzino.triggers.task_end import TaskEnd
-from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, Wait
+from airflow_provider_telzino.xcom import TaskEnd
 
 SHORTEST_DEFERRAL = 5.0
 """Seconds that a task stays deferred at least, before it resumes on a worker.

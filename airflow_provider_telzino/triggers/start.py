@@ -10,13 +10,13 @@ from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_telzino.checks import agent_of, checked_agent_id, checked_call_id
+from airflow_provider_telzino.api.arguments import agent_of, checked_agent_id, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.triggers.call import CallEvent, TelzinoCallTrigger
-from airflow_provider_telzino.triggers.task_end import xcom_place
-from airflow_provider_telzino.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_telzino.xcom import xcom_place
 
 
 class TelzinoCallStartTrigger(TelzinoTrigger):

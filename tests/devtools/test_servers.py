@@ -12,7 +12,7 @@ from devtools import system_packages
 from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer, RedisServer
 from devtools.system_packages import MissingProgramError, find_program
-from tests.programs import needs
+from tests.support.programs import needs
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_telzino import exceptions, retry
+from airflow_provider_telzino import exceptions
+from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
 from airflow_provider_telzino.sandbox import (
     ACCESS_TOKEN,
@@ -285,7 +286,7 @@ class TestToken:
         hook = make_hook()
         hook.get_call(record["id"])
         now = time.monotonic()
-        monkeypatch.setattr("airflow_provider_telzino.api.time.monotonic", lambda: now + 86_400 - 30)
+        monkeypatch.setattr("airflow_provider_telzino.api.token.time.monotonic", lambda: now + 86_400 - 30)
 
         hook.get_call(record["id"])
 

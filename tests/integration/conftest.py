@@ -16,7 +16,7 @@ from tests.integration.finished_run import ACCESS_TOKEN, CLIENT_SECRET, Finished
 from tests.integration.leaks import Watcher
 from tests.integration.metrics import MetricsServer
 from tests.integration.stage import DAGS_FOLDER
-from tests.programs import needs
+from tests.support.programs import needs
 
 MAPPED_WAITS = 50
 

@@ -17,7 +17,7 @@ from devtools.airflow_instance import AirflowInstance
 from devtools.sandbox_process import SandboxProcess
 from devtools.system_packages import find_program
 from tests.integration.stage import DAGS_FOLDER, stage
-from tests.programs import needs
+from tests.support.programs import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end"), needs("chromium")]
 

@@ -19,7 +19,7 @@ from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer, RedisServer
 from tests.conftest import Tell
 from tests.integration.stage import CONN_ID, DAGS_FOLDER
-from tests.programs import needs
+from tests.support.programs import needs
 
 pytestmark = [pytest.mark.integration, needs("initdb", "postgres", "redis-server")]
 

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Tell
 from tests.integration.crashes.site import CrashSite, crash_site
 from tests.integration.crashes.verdict import verdict
-from tests.programs import needs
+from tests.support.programs import needs
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashes"), needs("postgres", "initdb")]
 

@@ -24,7 +24,7 @@ from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer
 from tests.conftest import Tell
 from tests.integration.stage import DAGS_FOLDER
-from tests.programs import needs
+from tests.support.programs import needs
 
 DAG_ID = "without_workers"
 TIMEOUT = 300.0  # seconds for each step

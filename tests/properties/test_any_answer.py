@@ -13,8 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_telzino import api, checks, retry
-from airflow_provider_telzino.connection import Settings
+from airflow_provider_telzino.api import answers, arguments, endpoints, retry
+from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
+from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.token import read_token, token_request
 from airflow_provider_telzino.exceptions import TelzinoError
 from airflow_provider_telzino.models import Call
 from tests.conftest import AGENT_ID, CALL_ID
@@ -71,13 +73,13 @@ BODIES = (
 )
 STATUSES = st.sampled_from([200, 201, 202, 204, 301, 400, 401, 403, 404, 409, 418, 429, 500, 503, 599])
 HEADERS = st.none() | st.text() | st.integers().map(str)
-ANSWERS = st.builds(api.ApiAnswer, STATUSES, BODIES, HEADERS)
+ANSWERS = st.builds(ApiAnswer, STATUSES, BODIES, HEADERS)
 REQUESTS = st.sampled_from(
     [
-        api.get_call_request(AGENT_ID, CALL_ID),
-        api.list_calls_request(AGENT_ID, None),
-        api.place_call_request(AGENT_ID, NUMBER, CONTEXT, {"crm": CONTEXT}, None),
-        api.token_request(SETTINGS),
+        endpoints.get_call_request(AGENT_ID, CALL_ID),
+        endpoints.list_calls_request(AGENT_ID, None),
+        endpoints.place_call_request(AGENT_ID, NUMBER, CONTEXT, {"crm": CONTEXT}, None),
+        token_request(SETTINGS),
     ]
 )
 
@@ -98,15 +100,19 @@ def is_finite(number: object) -> bool:
 
 @given(ANSWERS, REQUESTS)
 @example(
-    api.ApiAnswer(200, b'{"id": "%s", "status": "completed"}' % CALL_ID.encode()),
-    api.get_call_request(AGENT_ID, CALL_ID),
+    ApiAnswer(200, b'{"id": "%s", "status": "completed"}' % CALL_ID.encode()),
+    endpoints.get_call_request(AGENT_ID, CALL_ID),
 )
-def test_an_answer_is_what_it_promises_or_an_error_of_ours(
-    answer: api.ApiAnswer, request: api.ApiRequest
-) -> None:
+def test_an_answer_is_what_it_promises_or_an_error_of_ours(answer: ApiAnswer, request: ApiRequest) -> None:
     """Each reader returns what the next step relies on, or an error that says nothing which was sent."""
     sent = ("Zebedee", "Quillfeather", "trombone") if "call_context" in (request.json or {}) else ()
-    for read in (api.read_record, api.read_page, api.read_list_page, api.read_token, api.read_answer):
+    for read in (
+        answers.read_record,
+        answers.read_page,
+        answers.read_list_page,
+        read_token,
+        answers.read_answer,
+    ):
         result, error = outcome(read, SETTINGS, request, answer)
         if error is not None:
             text = f"{error} {error!r}"
@@ -116,17 +122,17 @@ def test_an_answer_is_what_it_promises_or_an_error_of_ours(
             assert retry_after is None or is_finite(retry_after)
             continue
         assert 200 <= answer.status < 300
-        if read is api.read_record:
+        if read is answers.read_record:
             assert isinstance(result["id"], str)
             assert isinstance(result["status"], str)
             assert result["status"]
             if request.call_id:
                 assert result["id"].lower() == request.call_id
-        elif read is api.read_token:
+        elif read is read_token:
             assert result[0].isascii()
             assert result[0].isprintable()
             assert result[1] > 0
-        elif read is api.read_answer:
+        elif read is answers.read_answer:
             assert isinstance(result, dict)
         else:
             assert all(isinstance(item["id"], str) for item in result[0])
@@ -192,7 +198,7 @@ def test_phone_numbers(text: str) -> None:
         and digits[0] != "0"
     )
 
-    accepted, error = outcome(checks.checked_number, text)
+    accepted, error = outcome(arguments.checked_number, text)
 
     assert (accepted == text) == right
     assert (error is None) == right
@@ -203,7 +209,7 @@ def test_contexts(text: str) -> None:
     """At most 4,000 characters, however many bytes they take; half a character is none."""
     right = len(text) <= 4_000 and text == text.encode("utf-8", "ignore").decode()
 
-    accepted, error = outcome(checks.checked_context, text)
+    accepted, error = outcome(arguments.checked_context, text)
 
     assert (error is None) == right
     assert accepted in (text, None)
@@ -220,7 +226,7 @@ def test_metadata(content: dict[str, Any], padding: int) -> None:
         except ValueError:  # NaN, or half a character
             size = 10**9
 
-        accepted, error = outcome(checks.checked_metadata, metadata)
+        accepted, error = outcome(arguments.checked_metadata, metadata)
 
         assert (error is None) == (size <= 16 * 1024)
         assert accepted in (metadata, None)

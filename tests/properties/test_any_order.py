@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_provider_telzino import retry
+from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID
-from tests.waits import EVENT_FIELDS, Run, first_event, rebuilt
+from tests.support.waits import EVENT_FIELDS, Run, first_event, rebuilt
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,162 @@
+"""Checks of what a user gave, before anything is sent.
+
+Every error names the field, the limit and the fix, and never the value, which may be personal data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.models import CallStatus
+
+MAX_CONTEXT_CHARACTERS = 4_000
+MAX_METADATA_BYTES = 16 * 1024
+
+_E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@contextlib.contextmanager
+def naming_the_connection(conn_id: str) -> Iterator[None]:
+    """Let an error of the checks name the connection that it is about."""
+    try:
+        yield
+    except TelzinoConfigurationError as error:
+        error.conn_id = conn_id
+        raise
+
+
+def checked_uuid(field: str, value: object, fix: str) -> str:
+    """Check an id before it becomes part of a path.
+
+    Args:
+        field: Its name, for the error.
+        value: What was given. It isn't repeated in the error, since it may be a whole record.
+        fix: What to do, for the error.
+
+    Returns:
+        The id as the API writes it, in lower case.
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if not _UUID.fullmatch(text):
+        raise TelzinoConfigurationError(f"`{field}` should be a UUID, but is {_kind(value)}. {fix}")
+    return text.lower()
+
+
+def checked_call_id(value: object) -> str:
+    """Check a call's id: a UUID, or a record that has an ``id``."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    fix = "Give the `id` that placing the call returned, or the record itself (`call_id=place.output`)."
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        fix = "Jinja made a record into text: pass the XCom itself instead (`call_id=place.output`)."
+    return checked_uuid("call_id", value, fix)
+
+
+def agent_of(call: object, agent_id: str | None) -> str | None:
+    """Say whose call it is: the agent that the task names, or the record's if a record was given."""
+    if agent_id or not isinstance(call, Mapping):
+        return agent_id
+    return call.get("agent_id")
+
+
+def checked_agent_id(value: object) -> str:
+    """Check an agent's id. There must be one: the API has no default agent."""
+    where = "Set it as `agent_id` of the task or hook, or as Agent ID in the connection."
+    if value is None or value == "":
+        raise TelzinoConfigurationError(f"There is no `agent_id`. {where}")
+    return checked_uuid("agent_id", value, where)
+
+
+def checked_status(value: str | CallStatus) -> CallStatus:
+    """Check a status to filter by."""
+    try:
+        return CallStatus(value)
+    except ValueError:
+        known = ", ".join(CallStatus)
+        raise TelzinoConfigurationError(f"`status` should be one of {known}.") from None
+
+
+def checked_number(to_number: object) -> str:
+    """Check a phone number: E.164, as the API wants it."""
+    if not isinstance(to_number, str) or not _E164.fullmatch(to_number):
+        fix = ""
+        if isinstance(to_number, (int, float)):
+            fix = (
+                " Under `render_template_as_native_obj=True` a template's text becomes a number: put quotes "
+                "around it, as in \"'{{ params.to_number }}'\"."
+            )
+        raise TelzinoConfigurationError(
+            "`to_number` should be a phone number in E.164 form: '+', country code and number, at most 15 "
+            f"digits and nothing else, such as +18135551234. It is {_kind(to_number)}.{fix}"
+        )
+    return to_number
+
+
+def checked_context(call_context: object) -> str:
+    """Check ``call_context``: text of limited length."""
+    if not isinstance(call_context, str):
+        raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.")
+    if any("\ud800" <= character <= "\udfff" for character in call_context):
+        raise TelzinoConfigurationError("`call_context` holds half a character (a lone surrogate).")
+    if len(call_context) > MAX_CONTEXT_CHARACTERS:
+        raise TelzinoConfigurationError(
+            f"`call_context` has {len(call_context):,} characters; "
+            f"the API takes at most {MAX_CONTEXT_CHARACTERS:,}."
+        )
+    return call_context
+
+
+def checked_metadata(metadata: object) -> dict[str, Any]:
+    """Check ``metadata``: a JSON object of limited size."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        what = "a mapping with other keys" if isinstance(metadata, Mapping) else _kind(metadata)
+        raise TelzinoConfigurationError(
+            f"`metadata` should be a mapping with text keys (a JSON object), but is {what}."
+        )
+    try:
+        # Compact UTF-8: the smallest that JSON gets, so that nothing is refused which the API may take.
+        compact = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(compact.encode())
+    except (TypeError, ValueError, RecursionError):
+        raise TelzinoConfigurationError(
+            "`metadata` holds a value that JSON doesn't have (such as a date, a set or NaN). "
+            "Make it text or a number first."
+        ) from None
+    if size > MAX_METADATA_BYTES:
+        raise TelzinoConfigurationError(
+            f"`metadata` has {size:,} bytes as JSON; the API takes at most {MAX_METADATA_BYTES:,}."
+        )
+    return dict(metadata)
+
+
+def checked_callback_url(callback_url: object) -> str:
+    """Check a webhook's address."""
+    try:
+        url = urlsplit(callback_url) if isinstance(callback_url, str) else None
+        good = url is not None and url.scheme == "https" and bool(url.hostname)
+        good = good and _VISIBLE.fullmatch(str(callback_url)) is not None
+    except ValueError:
+        good = False
+    if not good or not isinstance(callback_url, str):
+        raise TelzinoConfigurationError(
+            f"`callback_url` should be a URL that begins with https://. It is {_kind(callback_url)}."
+        )
+    return callback_url
+
+
+def _kind(value: object) -> str:
+    """Say what a value is without telling it."""
+    return (
+        f"text of {len(value):,} characters" if isinstance(value, str) else f"of type {type(value).__name__}"
+    )

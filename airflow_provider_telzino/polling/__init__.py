@@ -1,0 +1,3 @@
+"""The polling that all waits in a triggerer share."""
+
+from __future__ import annotations

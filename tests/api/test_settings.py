@@ -1,0 +1,171 @@
+"""A connection is checked before anything is sent, and its errors hold no value of any field."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+
+TOKEN = "eyJhbGciOi.J9.abc-DEF_123"
+
+
+def settings(extra: object = None, **fields: Any) -> Settings:
+    """Read the settings of a connection with these fields."""
+    fields = {"conn_type": "telzino", "password": TOKEN} | fields
+    if extra is not None:
+        fields["extra"] = extra if isinstance(extra, str) else json.dumps(extra)
+    return Settings.from_connection(Connection(conn_id="c", **fields), "c")
+
+
+def test_a_token_alone_is_enough() -> None:
+    """Every other field has a default."""
+    assert settings() == Settings(
+        conn_id="c",
+        base_url="https://api.telzino.com",
+        client_id=None,
+        secret=TOKEN,
+        agent_id=None,
+        audience="https://api.telzino.com/",
+        timeout=30.0,
+        ca_bundle=None,
+    )
+
+
+def test_all_fields(tmp_path: Path) -> None:
+    """Each field of the form arrives, without the blanks that a paste brings along."""
+    bundle = tmp_path / "ca.pem"
+    shutil.copy(certifi.where(), bundle)
+    extra = {"agent_id": " a ", "audience": "https://x/", "timeout": "12.5", "ca_bundle": str(bundle)}
+
+    read = settings(extra, host=" https://proxy.example/telzino/ ", login=" id ", password=" secret\n")
+
+    assert read.base_url == "https://proxy.example/telzino"
+    assert (read.client_id, read.secret) == ("id", "secret")
+    assert (read.agent_id, read.audience, read.timeout) == ("a", "https://x/", 12.5)
+    assert read.ca_bundle == str(bundle)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "base_url"),
+    [
+        (None, None, "https://api.telzino.com"),
+        ("", 443, "https://api.telzino.com"),
+        ("api.example", None, "https://api.example"),
+        ("api.example", 8443, "https://api.example:8443"),
+        ("https://api.example:1", 2, "https://api.example:1"),
+        ("http://127.0.0.1:8765", None, "http://127.0.0.1:8765"),
+        ("http://127.0.0.1", 8765, "http://127.0.0.1:8765"),
+        ("http://localhost:8765/", None, "http://localhost:8765"),
+        ("http://[::1]:8765", None, "http://[::1]:8765"),
+        ("HTTPS://API.example/Path", None, "https://api.example/Path"),
+    ],
+)
+def test_hosts(host: str | None, port: int | None, base_url: str) -> None:
+    """Empty means Telzino's own; https:// is assumed; http:// only goes to this machine."""
+    assert settings(host=host, port=port).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("http://api.telzino.com", "in the clear"),
+        ("http://10.0.0.1", "in the clear"),
+        ("http://localhost.evil.example", "in the clear"),
+        ("http://127.0.0.1.evil.example", "in the clear"),
+        ("http://127.0.0.1@evil.example", "credentials belong"),
+        ("ftp://api.example", "URL with https://"),
+        ("https://", "URL with https://"),
+        ("https://user:hunter2@api.example", "credentials belong"),
+        ("https://api.example?token=hunter2", "credentials belong"),
+        ("https://api.example#x", "credentials belong"),
+        ("https://api example", "URL with https://"),
+        ("https://api.example\\@evil.example", "URL with https://"),
+        ("https://[::1", "not a URL"),
+        ("https://api.example:port", "not a URL"),
+        ("https://straße.example", "URL with https://"),
+        ("https://api..example", "URL with https://"),
+    ],
+)
+def test_bad_hosts(host: str, words: str) -> None:
+    """A host that would lead the token astray is refused, and not repeated."""
+    with pytest.raises(TelzinoConfigurationError, match=words) as caught:
+        settings(host=host)
+    assert "Host" in str(caught.value)
+    assert "[connection c]" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"host": "api.example", "port": 99_999}, "Port should be from 1 to 65,535"),
+        ({"host": "api.example", "port": -1}, "Port should be from 1 to 65,535"),
+        ({"host": "https://api.example:0", "port": 443}, "Host should be a URL"),
+        ({"password": None}, "no credentials"),
+        ({"password": "  "}, "no credentials"),
+        ({"login": "id", "password": None}, "Password is empty"),
+        ({"password": f"Bearer {TOKEN}"}, "without 'Bearer'"),
+        ({"password": "hunter2\nhunter3"}, "no access token"),
+        ({"password": "pässwort"}, "no access token"),
+    ],
+)
+def test_bad_credentials(fields: dict[str, Any], words: str) -> None:
+    """Missing, half-filled and mangled credentials each say what to do, without showing them."""
+    with pytest.raises(TelzinoConfigurationError, match=words) as caught:
+        settings(**fields)
+    for secret in (TOKEN, "hunter2", "pässwort"):
+        assert secret not in str(caught.value)
+
+
+def test_a_client_secret_may_hold_anything() -> None:
+    """A client secret travels as JSON, so no character in it is wrong."""
+    assert settings(login="id", password="söme sécret").secret == "söme sécret"
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("{", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ({"agent_id": 5}, "`agent_id` should be text"),
+        ({"timeout": "soon"}, "`timeout` should be seconds"),
+        ({"timeout": 0}, "`timeout` should be seconds"),
+        ({"timeout": -1}, "`timeout` should be seconds"),
+        ({"timeout": 51}, "`timeout` should be seconds"),
+        ('{"timeout": NaN}', "`timeout` should be seconds"),
+        ({"timeout": True}, "`timeout` should be seconds"),
+        ({"timeout": []}, "`timeout` should be seconds"),
+        ({"timeout": 10**400}, "`timeout` should be seconds"),
+        ({"ca_bundle": "/does/not/exist.pem"}, "`ca_bundle`.* can't be read"),
+        ({"ca_bundle": __file__}, "`ca_bundle`.* without CA certificates"),
+    ],
+)
+def test_bad_extras(extra: object, words: str) -> None:
+    """Each extra field is checked by name."""
+    with pytest.raises(TelzinoConfigurationError, match=words):
+        settings(extra)
+
+
+@pytest.mark.parametrize("extra", ["", "  ", {"timeout": ""}, {"timeout": None, "agent_id": None}])
+def test_empty_extras_mean_the_defaults(extra: object) -> None:
+    """A form that was saved with empty fields is a form without them."""
+    assert settings(extra) == settings()
+
+
+def test_the_environments_ca_bundle_serves_both_hooks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """REQUESTS_CA_BUNDLE is heeded by neither HTTP library: so that both agree, it becomes a setting."""
+    bundle = tmp_path / "company.pem"
+    shutil.copy(certifi.where(), bundle)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+
+    assert settings().ca_bundle == str(bundle)

@@ -1,0 +1,90 @@
+"""Run the example DAGs with ``dag.test()``, in a process of its own; print the results.
+
+``dag.test()`` changes much of the process that it runs in, hence not in pytest's own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
+PLACING: dict[str, dict[str, Any]] = {
+    "example_telzino_place_call": {"to_number": MAGIC_NUMBERS["completed"], "crm_id": "123"},
+    "example_telzino_redial": {"to_number": MAGIC_NUMBERS["completed"]},
+    "example_telzino_call_contacts": {"to_numbers": [MAGIC_NUMBERS["completed"], MAGIC_NUMBERS["busy"]]},
+}
+"""Those that place calls, and with what they're run."""
+
+
+AIRFLOW_3 = "from airflow.sdk import Param, dag, task"
+AIRFLOW_2 = "from airflow.decorators import dag, task; from airflow.models.param import Param"
+
+
+def example_dag(name: str) -> Any:
+    """Load an example DAG; on Airflow 2.11 with the imports that it has there."""
+    path = EXAMPLES / f"{name}.py"
+    source = path.read_text()
+    if importlib.util.find_spec("airflow.sdk") is None:
+        source = source.replace(AIRFLOW_3, AIRFLOW_2)
+    names: dict[str, Any] = {"__name__": name, "__file__": str(path)}
+    exec(compile(source, path, "exec"), names)  # noqa: S102  # our own file
+    return names[name]()
+
+
+def run_example(sandbox: Sandbox, name: str, conf: dict[str, Any]) -> dict[str, Any]:
+    """Run one example against a sandbox; return the states of run and tasks, and what the tasks pushed."""
+    os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = json.dumps(
+        {
+            "conn_type": "telzino",
+            "host": sandbox.url,
+            "password": ACCESS_TOKEN,
+            "extra": {"agent_id": DEFAULT_AGENT_ID},
+        }
+    )
+    run = example_dag(name).test(run_conf=conf)
+    tasks = {
+        ti.task_id + (f"[{ti.map_index}]" if ti.map_index >= 0 else ""): ti for ti in run.get_task_instances()
+    }
+    return {
+        "state": run.state,
+        "tasks": {task: ti.state for task, ti in tasks.items()},
+        "pushed": {
+            task: ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index) for task, ti in tasks.items()
+        },
+    }
+
+
+def finish_after_the_first_look(sandbox: Sandbox, call_id: str, status: str) -> None:
+    """End the call as soon as the task has looked at it once, so that the task has something to wait for."""
+    while not any(call_id in request.path for request in sandbox.requests):
+        time.sleep(0.05)
+    sandbox.finish(call_id, status)
+
+
+def main() -> None:
+    """Run the waiting example for each status that the arguments name, then those that place calls."""
+    results: dict[str, Any] = {}
+    with Sandbox() as sandbox:
+        for status in sys.argv[1:]:
+            call = sandbox.add_call("in_progress")
+            arguments = (sandbox, call["id"], status)
+            threading.Thread(target=finish_after_the_first_look, args=arguments, daemon=True).start()
+            result = run_example(sandbox, "example_telzino_wait_for_call", {"call_id": call["id"]})
+            results[status] = result | {"sandbox": sandbox.call(call["id"])}
+    for name, conf in PLACING.items():
+        with Sandbox(speed=20) as sandbox:
+            results[name] = run_example(sandbox, name, conf) | {"calls": sandbox.calls}
+    print(json.dumps(results, default=str))
+
+
+if __name__ == "__main__":
+    main()

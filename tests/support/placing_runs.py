@@ -1,0 +1,118 @@
+"""Run a task that places a call as Airflow does, try after try, but in this process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+from tests.support.waits import Run, TaskInstance
+
+IDENTITY = {"dag_id": "campaign", "run_id": "manual__1", "task_id": "place", "map_index": -1}
+
+
+@dataclass
+class PlacingTaskInstance(TaskInstance):
+    """A task instance with what marks it, and its place among the tries."""
+
+    dag_id: str = IDENTITY["dag_id"]  # type: ignore[assignment]
+    run_id: str = IDENTITY["run_id"]  # type: ignore[assignment]
+    task_id: str = IDENTITY["task_id"]  # type: ignore[assignment]
+    map_index: int | None = -1
+    try_number: int = 1
+    max_tries: int = 0
+    task: Any = None
+
+
+def has_task_state() -> bool:
+    """Whether this Airflow keeps the state of tasks: from 3.3."""
+    try:
+        return hasattr(importlib.import_module("airflow.sdk"), "NEVER_EXPIRE")
+    except ModuleNotFoundError:
+        return False
+
+
+NEEDS_TASK_STATE = pytest.mark.skipif(not has_task_state(), reason="this Airflow keeps no state of tasks")
+
+
+class TaskState:
+    """Airflow 3.3's task state: JSON that outlives a try. The real one is used where a real Airflow runs."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, str] = {}
+        self.writes: list[tuple[str, timedelta | None]] = []
+        self.broken = False
+        self.unwritable: set[str] = set()
+        """Keys that can't be written."""
+        self.superseded = False
+        """Whether the task was given to another process."""
+
+    def get(self, key: str) -> Any:
+        """Read, or fail as Airflow does when its API is away."""
+        if self.broken:
+            raise RuntimeError("API_SERVER_ERROR")
+        if self.superseded:
+            return None  # Airflow's client takes each 404 for a key that isn't there.
+        return json.loads(self.stored[key]) if key in self.stored else None
+
+    def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
+        """Write, or fail likewise, or because this process has the task no more."""
+        if self.broken or self.superseded or key in self.unwritable:
+            raise RuntimeError("API_SERVER_ERROR")
+        self.stored[key] = json.dumps(value)
+        self.writes.append((key, retention))
+
+
+@dataclass
+class TaskRuns:
+    """All tries of one task in one DAG run: each is a new operator, as in a new process."""
+
+    arguments: dict[str, Any]
+    retries: int = 0
+    state: TaskState | None = None
+    """Airflow's task state; ``None`` is an Airflow that has none."""
+    map_index: int | None = -1
+    due: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    """When the DAG run was due."""
+    tries: int = 0
+    clears: int = 0
+    max_tries: int | None = None
+
+    def next_try(self) -> PlacingRun:
+        """Begin the task's next try."""
+        self.tries += 1
+        defaults: dict[str, Any] = {"task_id": "place", "poll_interval": 0.1, "timeout": 30}
+        task = TelzinoPlaceCallOperator(**(defaults | self.arguments), retries=self.retries)
+        ti = PlacingTaskInstance(
+            map_index=self.map_index,
+            try_number=self.tries,
+            max_tries=self.retries if self.max_tries is None else self.max_tries,
+            task=task,
+        )
+        return PlacingRun(task, ti, runs=self)
+
+    def clear(self) -> None:
+        """Clear the task as Airflow does: tries count on."""
+        self.clears += 1
+        self.max_tries = self.tries + self.retries
+
+
+@dataclass
+class PlacingRun(Run):
+    """One try."""
+
+    runs: TaskRuns | None = None
+
+    @property
+    def context(self) -> Any:
+        """Airflow's context, as far as placing looks at it."""
+        assert self.runs is not None
+        dag_run = SimpleNamespace(run_after=self.runs.due, clear_number=self.runs.clears)
+        context = {"ti": self.ti, "dag_run": dag_run}
+        return context if self.runs.state is None else context | {"task_state_store": self.runs.state}
