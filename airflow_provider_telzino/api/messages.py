@@ -45,8 +45,11 @@ class ApiRequest(NamedTuple):
 
 
 class ApiAnswer(NamedTuple):
-    """What came back: status code, the ``Retry-After`` header, and at most ``MAX_BODY_BYTES`` of body."""
+    """What came back: status code, at most ``MAX_BODY_BYTES`` of decoded body, and two headers."""
 
     status: int
     body: bytes
     retry_after: str | None = None
+    """The ``Retry-After`` header."""
+    date: str | None = None
+    """The ``Date`` header: when the answer was made, on the server's clock."""
