@@ -129,7 +129,8 @@ class RetryRules:
         return backoff(state.attempt_number, floor=floor, time_left=left)
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
-        return self._left(state) <= 0
+        left, asked_for = self._left(state), getattr(_error(state), "retry_after", None) or 0.0
+        return left <= 0 or (not self.idempotent and asked_for > left)
 
     def _left(self, state: tenacity.RetryCallState) -> float:
         return self.retry_for - (state.seconds_since_start or 0.0)

@@ -190,6 +190,7 @@ class TelzinoHook(_TelzinoHookBase):
         agent_id: str | None = None,
         *,
         retry_for: float = RETRY_FOR,
+        before_send: Callable[[], None] | None = None,
     ) -> Record:
         """Place a call, which **rings a person**: ``POST /v1/agents/{agentId}/outbound-calls``.
 
@@ -201,6 +202,8 @@ class TelzinoHook(_TelzinoHookBase):
             agent_id: The agent that calls; by default the hook's.
             retry_for: Seconds for which it is tried again while the API can't have acted on it; 0 is a
                 single try.
+            before_send: Called directly before each POST, the retried ones included. If it raises, nothing
+                is sent.
 
         Returns:
             The API's answer: ``id``, ``status``, ``room_name``, ``created_at``.
@@ -211,7 +214,7 @@ class TelzinoHook(_TelzinoHookBase):
         """
         what = (to_number, call_context, metadata, callback_url)
         request = self._build(self.settings, agent_id, endpoints.place_call_request, *what)
-        return self._run(request, answers.read_record, retry_for)
+        return self._run(request, answers.read_record, retry_for, before_send)
 
     def get_transcript(
         self, transcript_id: str, agent_id: str | None = None, *, known: set[str] | None = None
@@ -263,22 +266,40 @@ class TelzinoHook(_TelzinoHookBase):
             items, request = self._run(request, answers.read_page, RETRY_FOR)
             yield from pages.new(items)
 
-    def _run(self, request: ApiRequest, read: Reader[T], retry_for: float) -> T:
+    def _run(
+        self,
+        request: ApiRequest,
+        read: Reader[T],
+        retry_for: float,
+        before_send: Callable[[], None] | None = None,
+    ) -> T:
         rules = self._rules(request.idempotent, retry_for)
         started = time.monotonic()
 
         def attempt() -> T:
             timeout = rules.request_time(started, time.monotonic(), self.settings.timeout)
-            return self._attempt(request, read, timeout)
+            return self._attempt(request, read, timeout, before_send)
 
         return tenacity.Retrying(**rules.arguments())(attempt)
 
-    def _attempt(self, request: ApiRequest, read: Reader[T], timeout: float) -> T:
+    def _attempt(
+        self,
+        request: ApiRequest,
+        read: Reader[T],
+        timeout: float,
+        before_send: Callable[[], None] | None = None,
+    ) -> T:
         """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
+
+        def send(token: str) -> ApiAnswer:
+            if before_send is not None:
+                before_send()
+            return self._open().send(request, token, timeout)
+
         token = self._token(timeout)
-        answer = self._open().send(request, token, timeout)
+        answer = send(token)
         if answer.status == 401 and self.settings.client_id:
-            answer = self._open().send(request, self._token(timeout, refused=token), timeout)
+            answer = send(self._token(timeout, refused=token))
         return read(self.settings, request, answer)
 
     def _token(self, timeout: float, refused: str | None = None) -> str:

@@ -15,7 +15,6 @@ from airflow_provider_telzino.exceptions import (
     TelzinoUnknownPlacementError,
 )
 from airflow_provider_telzino.models import has_ended
-from airflow_provider_telzino.placing.dialling import dial_until_received
 from airflow_provider_telzino.placing.task_state import KeptCall, UnreadableError, UnwritableError
 from airflow_provider_telzino.rules import dialling
 from airflow_provider_telzino.rules.dialling import Attach, Dial, Search, TaskRun, created_at, decide
@@ -100,19 +99,16 @@ class CallPlacer:
         """
         began = datetime.now(timezone.utc)
 
-        def may_dial() -> None:
+        def check() -> None:
             self._mark_dialling()
             if is_killed():
                 raise TelzinoError(
                     "The task was killed before it dialled.", conn_id=self._hook.telzino_conn_id
                 )
 
-        def post() -> Record:
-            what = (to_number, call_context, metadata, callback_url)
-            return self._hook.place_call(*what, self._agent_id, retry_for=0)
-
+        what = (to_number, call_context, metadata, callback_url)
         try:
-            call = self._keep(dial_until_received(may_dial, post, self._log))
+            call = self._keep(self._hook.place_call(*what, self._agent_id, before_send=check))
         except TelzinoTransientError as error:
             if not error.maybe_received:
                 raise

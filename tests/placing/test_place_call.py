@@ -680,6 +680,22 @@ class TestMark:
         assert methods(sandbox).count("POST outbound-calls") == 3
         assert len(sandbox.calls) == 1
 
+    def test_it_precedes_a_post_with_a_new_token(self, sandbox: Sandbox, connect: ConnectionSetter) -> None:
+        """The first token was refused, and while a new one was fetched the task went to another process."""
+        connect(sandbox, oauth=True)
+        sandbox.faults.next("POST", "outbound-calls$", status=401)
+
+        class SupersededAfterTheFirstMark(TaskState):
+            def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
+                super().set(key, value, retention=retention)
+                self.superseded = True
+
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="another process"):
+            runs(state=SupersededAfterTheFirstMark()).next_try().step("execute")
+
+        assert methods(sandbox).count("POST outbound-calls") == 1
+        assert sandbox.calls == []
+
     def test_without_it_no_earlier_try_has_dialled(
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
