@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 try:
@@ -27,6 +27,12 @@ def triggers_can_run_tasks() -> bool:
     from airflow.triggers.base import BaseTrigger  # not at DAG parse, unless a task asks
 
     return hasattr(BaseTrigger, "render_template_fields")  # All of that came with the same release.
+
+
+def due_date(dag_run: Any) -> datetime | None:
+    """Return when a DAG run was due: its ``run_after`` (Airflow 3), or the end of its data interval (2)."""
+    due = getattr(dag_run, "run_after", None) or getattr(dag_run, "data_interval_end", None)
+    return due if isinstance(due, datetime) else None
 
 
 def task_state_store(context: Any) -> Any:

@@ -187,21 +187,19 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             metadata = with_identity(
                 checked_metadata(self.metadata or {}), placer.run, reattach=self.reattach
             )
-            # All of it is checked before anything is looked for or dialled.
-            endpoints.place_call_request(
-                agent_id, self.to_number, self.call_context, metadata, self.callback_url
-            )
+            request = (self.to_number, self.call_context, metadata, self.callback_url)
+            # Everything is checked before anything is searched or dialled.
+            endpoints.place_call_request(agent_id, *request)
         step = placer.next_step(fail_on=self.policy.fail_on, reattach=self.reattach)
-        if not isinstance(step, Dial):
-            if step.call.get("to_number", self.to_number) != self.to_number:
-                self.log.warning(
-                    "Call %s went to another number than the task has now. Clear the task with "
-                    "`reattach=False` to place a new one.",
-                    step.call["id"],
-                )
-            return {"agent_id": agent_id, **step.call}, False
-        what = (self.to_number, self.call_context, metadata, self.callback_url)
-        return placer.dial(*what, is_killed=lambda: self._killed), True
+        if isinstance(step, Dial):
+            return placer.dial(*request, is_killed=lambda: self._killed), True
+        if step.call.get("to_number", self.to_number) != self.to_number:
+            self.log.warning(
+                "Call %s went to another number than the task has now. Clear the task with `reattach=False` "
+                "to place a new one.",
+                step.call["id"],
+            )
+        return step.call, False
 
     def _agent(self, hook: TelzinoHook) -> str:
         with naming_the_connection(self.telzino_conn_id):

@@ -1,8 +1,8 @@
-"""What Airflow 3.3 keeps between a task's tries: its last call, and since when it dials. Older ones don't.
+"""Airflow's task state (3.3 on): it stores the task's last call, and since when the task dials.
 
-The call spares an ordinary retry the search in the agent's list. The list stays the truth: what can't be read
-here is looked for there. The mark that precedes each POST is a fence besides: Airflow takes it only from the
-process that has the task.
+The stored call saves an ordinary retry the search in the agent's list. The list remains the source of truth:
+what cannot be read here is searched for there. The entry that is written before each POST is also a fence:
+Airflow accepts it only from the process that currently runs the task.
 """
 
 from __future__ import annotations
@@ -19,94 +19,94 @@ from airflow_provider_telzino.version_compat import task_state_retention, task_s
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-# Never rename them: running tasks would forget their calls.
-STATE_KEY = "telzino_call"
+# Never rename these keys: running tasks would forget their calls.
+CALL_KEY = "telzino_call"
 DIALLING_KEY = "telzino_dialling"
 
 
 class UnreadableError(Exception):
-    """Airflow can't tell now what it has kept. That is not the same as that it has kept nothing."""
+    """The task state cannot be read now, or holds something that we did not write. It may not be empty."""
 
 
 class UnwritableError(Exception):
-    """Airflow doesn't take the mark: it is away, or the task has been given to another process."""
+    """The task state was not written: Airflow is unavailable, or another process runs the task now."""
 
 
-class KeptCall:
-    """The id of the task's last call and of its agent, and since when it dials, in Airflow's task state.
+class StoredState:
+    """Reads and writes the task's state. Before Airflow 3.3 nothing is stored, and nothing read.
 
     Args:
         context: Airflow's context.
-        log: Where to tell what can't be kept.
+        log: The task's logger.
     """
 
     def __init__(self, context: Context, log: Any) -> None:
         self._store: Any = task_state_store(context)
         self._log = log
-        self._dialled_since: str | None = None
+        self._dialling_since: str | None = None
 
     @property
-    def is_possible(self) -> bool:
-        """Whether this Airflow keeps anything."""
+    def is_supported(self) -> bool:
+        """Whether this Airflow has a task state."""
         return self._store is not None
 
-    def recall(self) -> tuple[str, str] | None:
-        """Return the ids of call and agent, if they were kept.
+    def call(self) -> tuple[str, str] | None:
+        """Read the ids of the task's last call and of its agent, if they were stored.
 
         Raises:
-            UnreadableError: Airflow can't tell.
+            UnreadableError: They may have been stored, but could not be read.
         """
-        kept = self._read(STATE_KEY)
-        if kept is None:
+        stored = self._read(CALL_KEY)
+        if stored is None:
             return None
         try:
-            return checked_call_id(kept), checked_agent_id(kept.get("agent_id"))
+            return checked_call_id(stored), checked_agent_id(stored.get("agent_id"))
         except TelzinoConfigurationError as error:
             raise UnreadableError(str(error)) from error
 
-    def dialled_since(self) -> datetime | None:
-        """Return when the task began to dial for the first time, if it ever did.
+    def dialling_since(self) -> datetime | None:
+        """Read when the task was first about to dial, if it ever was.
 
         Raises:
-            UnreadableError: Airflow can't tell.
+            UnreadableError: It may have been stored, but could not be read.
         """
-        mark = self._read(DIALLING_KEY)
-        if mark is None:
+        stored = self._read(DIALLING_KEY)
+        if stored is None:
             return None
         try:
-            since = parsed_time("since", mark.get("since"))
+            since = parsed_time("since", stored.get("since"))
         except ValueError as error:
-            raise UnreadableError("its `since` is no time") from error
+            raise UnreadableError(f"`since` of {DIALLING_KEY} is not a time") from error
         if since is None:
-            raise UnreadableError("it has no `since`")
-        self._dialled_since = since.isoformat()
+            raise UnreadableError(f"{DIALLING_KEY} has no `since`")
+        self._dialling_since = since.isoformat()
         return since
 
-    def mark_dialling(self) -> None:
-        """Mark that the task dials now, directly before it does.
+    def store_dialling(self) -> None:
+        """Store that the task is about to dial.
 
         Raises:
-            UnwritableError: Airflow can't keep that, or doesn't take it from this process any more.
+            UnwritableError: It was not stored, so the task must not dial.
         """
         if self._store is None:
             return
-        # The first time stays: a search has to go back to there.
-        self._dialled_since = self._dialled_since or datetime.now(timezone.utc).isoformat()
+        # The first time is kept: a later search has to go back that far.
+        self._dialling_since = self._dialling_since or datetime.now(timezone.utc).isoformat()
         try:
-            self._write(DIALLING_KEY, {"since": self._dialled_since})
-        except Exception as error:  # undocumented, as below
+            self._write(DIALLING_KEY, {"since": self._dialling_since})
+        except Exception as error:  # as in `_read`
             raise UnwritableError(type(error).__name__) from error
 
-    def keep(self, call_id: str, agent_id: str) -> None:
-        """Keep a call for the task's next tries, however late they come."""
+    def store_call(self, call_id: str, agent_id: str) -> None:
+        """Store a call for the next tries of the task. If that fails, they will search for it."""
         if self._store is None:
             return
         try:
-            self._write(STATE_KEY, {"id": call_id, "agent_id": agent_id})
-        except Exception as error:  # the call is placed: the task goes on
+            self._write(CALL_KEY, {"id": call_id, "agent_id": agent_id})
+        except Exception as error:  # the call is placed, so the task continues
             self._log.warning(
-                "Airflow could not keep call %s in the task's state (%s). A retry will look for it in the "
-                "agent's list.",
+                "Could not store call %s in the task's state (%s). A retry will search for it in the agent's "
+                "list.",
                 call_id,
                 type(error).__name__,
             )
@@ -115,12 +115,13 @@ class KeptCall:
         if self._store is None:
             return None
         try:
-            kept = self._store.get(key)
-        except Exception as error:  # what it raises when Airflow's API is away isn't documented
+            stored = self._store.get(key)
+        except Exception as error:  # Airflow does not document what it raises when its API is unavailable
             raise UnreadableError(type(error).__name__) from error
-        if kept is not None and not isinstance(kept, Mapping):
-            raise UnreadableError(f"it is of type {type(kept).__name__}")
-        return kept
+        if stored is not None and not isinstance(stored, Mapping):
+            raise UnreadableError(f"{key} is of type {type(stored).__name__}")
+        return stored
 
     def _write(self, key: str, value: dict[str, str]) -> None:
+        # These entries never expire, however late a retry or a clear comes.
         self._store.set(key, value, retention=task_state_retention())

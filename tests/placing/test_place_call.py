@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,11 +22,12 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 from airflow_provider_telzino.placing.placer import CallPlacer
+from airflow_provider_telzino.placing.search import CallSearch
 from airflow_provider_telzino.rules import dialling
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, CALL_ID, ConnectionSetter
-from tests.support.placing_runs import IDENTITY, NEEDS_TASK_STATE, PlacingRun, TaskRuns, TaskState
+from tests.support.placing_runs import IDENTITY, NEEDS_TASK_STATE, PlacingRun, TaskRuns, TaskStateStore
 from tests.support.waits import Run
 
 NUMBER = MAGIC_NUMBERS["completed"]
@@ -48,9 +48,7 @@ def surroundings(
 ) -> None:
     """The connection to the sandbox, and pauses that pass on the sandbox's clock instead of ours."""
     connect(sandbox, extra={"timeout": 0.5})
-    monkeypatch.setattr(
-        "airflow_provider_telzino.placing.placer.time", SimpleNamespace(sleep=sandbox.clock.advance)
-    )
+    monkeypatch.setattr(CallSearch, "sleep", sandbox.clock.advance)
 
 
 def runs(**arguments: Any) -> TaskRuns:
@@ -274,7 +272,7 @@ STATES = pytest.mark.parametrize("state", [None, pytest.param("kept", marks=NEED
 
 
 class TestLostAnswer:
-    """The POST got no good answer."""
+    """The POST request to place the call failed."""
 
     @STATES
     @pytest.mark.parametrize("fault", AFTER, ids=str)
@@ -282,7 +280,7 @@ class TestLostAnswer:
         self, sandbox: Sandbox, fault: dict[str, Any], state: str | None
     ) -> None:
         """In the same try, though the list shows it late: the task goes on as if nothing had happened."""
-        task = runs(state=TaskState() if state else None)
+        task = runs(state=TaskStateStore() if state else None)
         sandbox.faults.next("POST", "outbound-calls$", **fault)
 
         record = ends(task.next_try(), sandbox)
@@ -295,11 +293,11 @@ class TestLostAnswer:
         self, sandbox: Sandbox, fault: dict[str, Any], state: str | None
     ) -> None:
         """The task fails and says why; its retry looks again, and dials."""
-        task = runs(retries=1, state=TaskState() if state else None)
+        task = runs(retries=1, state=TaskStateStore() if state else None)
         sandbox.faults.next("POST", "outbound-calls$", **fault)
 
         with pytest.raises(
-            exceptions.TelzinoUnknownPlacementError, match=r"no call of this task.*within 15 s"
+            exceptions.TelzinoUnknownPlacementError, match=r"No call of this task.*within 15 s"
         ):
             task.next_try().step("execute")
         assert sandbox.calls == []
@@ -352,7 +350,7 @@ class TestLostAnswer:
         sandbox.faults.next("GET", "outbound-calls$", delay=0.001)  # the look before the POST
         sandbox.faults.next("GET", "outbound-calls$", status=503, times=1_000)
 
-        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match=r"can't be looked for now.*503"):
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match=r"search for the call failed.*503"):
             runs().next_try().step("execute")
 
         assert methods(sandbox).count("POST outbound-calls") == 1
@@ -424,7 +422,7 @@ class TestRetry:
         task = runs()
         task.tries = 1
 
-        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="too many to look for"):
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="too many"):
             task.next_try().step("execute")
 
         assert methods(sandbox) == ["GET outbound-calls"] * 2
@@ -463,7 +461,7 @@ class TestRetry:
         task = runs()
         task.tries = 1
 
-        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="can't be known now"):
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="Could not determine"):
             task.next_try().step("execute")
 
         assert sandbox.calls == []
@@ -512,7 +510,7 @@ class TestRetry:
         runs(call_context="Call John.", wait_for_completion=False, map_index=1).next_try().to_the_end()
 
         log = task_log.text
-        assert f"Going on with call {call['id']}, which this task placed: it is in_progress." in log
+        assert f"Continuing with call {call['id']}, which this task has placed: it is in_progress." in log
         assert "Placing a call: the task has placed no call yet." in log
         assert f"Placed call {sandbox.calls[-1]['id']}." in log
         for secret in (NUMBER, "Call John", "sandbox-token", "crm"):
@@ -541,7 +539,7 @@ class TestListWithoutMetadata:
 
     def test_too_many_are_an_error(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """That is bounded, too."""
-        monkeypatch.setattr(dialling, "MAX_SINGLE_LOOKS", 2)
+        monkeypatch.setattr(dialling, "MAX_SINGLE_REQUESTS", 2)
         self.hide(sandbox, [sandbox.add_call("dialing") for _ in range(3)])
         task = runs()
         task.tries = 1
@@ -558,7 +556,7 @@ class TestKeptCall:
 
     def test_a_retry_needs_no_search(self, sandbox: Sandbox) -> None:
         """The id was kept before the task deferred; nothing expires it."""
-        state = TaskState()
+        state = TaskStateStore()
         task = runs(state=state, wait_for_completion=False)
         first = task.next_try().to_the_end()
         sandbox.requests.clear()
@@ -572,7 +570,7 @@ class TestKeptCall:
 
     def test_an_older_call_that_is_kept_hides_no_newer_one(self, sandbox: Sandbox) -> None:
         """The task dialled again, and died before it could keep the second call."""
-        state = TaskState()
+        state = TaskStateStore()
         task = runs(state=state, wait_for_completion=False, fail_on=["busy"])
         first = task.next_try().to_the_end()
         sandbox.finish(first["id"], "busy")
@@ -590,7 +588,7 @@ class TestKeptCall:
         self, sandbox: Sandbox, garbage: str | None, task_log: pytest.LogCaptureFixture
     ) -> None:
         """Even in a first try the list is then searched, until a late call must have come into it."""
-        state = TaskState()
+        state = TaskStateStore()
         if garbage is None:
             state.broken = True
         else:
@@ -600,24 +598,24 @@ class TestKeptCall:
         answer = runs(state=state, wait_for_completion=False).next_try().to_the_end()
 
         assert answer["id"] == call["id"]
-        assert "can't tell whether it has kept" in task_log.text
+        assert "Could not read this task's state" in task_log.text
 
     def test_a_call_that_can_not_be_kept_goes_on(
         self, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
     ) -> None:
         """It is placed: failing the task would help nobody."""
-        state = TaskState()
+        state = TaskStateStore()
         state.unwritable = {"telzino_call"}
 
         ends(runs(state=state).next_try(), sandbox)
 
-        assert f"could not keep call {sandbox.calls[0]['id']}" in task_log.text
+        assert f"Could not store call {sandbox.calls[0]['id']}" in task_log.text
 
     def test_the_kept_calls_agent_counts(self, connect: ConnectionSetter) -> None:
         """A task whose agent has changed since doesn't lose its call."""
         with Sandbox(agents=2, clock="manual") as two:
             connect(two)
-            task = runs(state=TaskState(), wait_for_completion=False)
+            task = runs(state=TaskStateStore(), wait_for_completion=False)
             first = task.next_try().to_the_end()
             task.arguments["agent_id"] = two.agent_ids[1]
 
@@ -628,7 +626,7 @@ class TestKeptCall:
 
     def test_a_kept_call_that_is_gone_is_no_reason_to_dial(self, sandbox: Sandbox) -> None:
         """It may be another Telzino that answers: the error says how to get out of it."""
-        state = TaskState()
+        state = TaskStateStore()
         task = runs(state=state)
         state.stored["telzino_call"] = json.dumps({"id": CALL_ID, "agent_id": AGENT_ID})
         task.tries = 1
@@ -648,7 +646,7 @@ class TestMark:
     @pytest.mark.parametrize("others", [0, 150])
     def test_a_process_that_has_the_task_no_more_does_not_dial(self, sandbox: Sandbox, others: int) -> None:
         """It was frozen, its retry has dialled, and the list doesn't show that on its first page."""
-        state = TaskState()
+        state = TaskStateStore()
         task = runs(state=state, wait_for_completion=False)
         frozen = task.next_try()
         task.next_try().step("execute")
@@ -664,11 +662,11 @@ class TestMark:
 
     def test_it_precedes_each_post(self, sandbox: Sandbox) -> None:
         """A 429 takes time in which the task may be given to another process."""
-        state = TaskState()
+        state = TaskStateStore()
         sandbox.faults.next("POST", "outbound-calls$", status=429, times=2)
         fired = iter([False, False, True])
 
-        class Superseded(TaskState):
+        class Superseded(TaskStateStore):
             def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
                 self.superseded = next(fired)
                 super().set(key, value, retention=retention)
@@ -685,7 +683,7 @@ class TestMark:
         connect(sandbox, oauth=True)
         sandbox.faults.next("POST", "outbound-calls$", status=401)
 
-        class SupersededAfterTheFirstMark(TaskState):
+        class SupersededAfterTheFirstMark(TaskStateStore):
             def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
                 super().set(key, value, retention=retention)
                 self.superseded = True
@@ -704,7 +702,7 @@ class TestMark:
         for _ in range(300):
             sandbox.place(NUMBER)
         sandbox.clock.advance(LIST_LAG)
-        task = runs(state=TaskState(), wait_for_completion=False)
+        task = runs(state=TaskStateStore(), wait_for_completion=False)
         task.tries = 1
 
         task.next_try().to_the_end()
@@ -716,9 +714,9 @@ class TestMark:
     ) -> None:
         """Airflow can be told to forget the state of a task that has succeeded."""
         monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 2)
-        task = runs(state=TaskState(), wait_for_completion=False)
+        task = runs(state=TaskStateStore(), wait_for_completion=False)
         task.next_try().to_the_end()
-        task.state = TaskState()
+        task.state = TaskStateStore()
         for _ in range(300):
             sandbox.place(NUMBER)
         sandbox.clock.advance(LIST_LAG)
@@ -735,11 +733,15 @@ class TestMark:
         now = datetime.now(timezone.utc)
         for _ in range(150):
             sandbox.add_call("completed", created_at=now - timedelta(hours=1))
-        task = runs(state=TaskState(), wait_for_completion=False, due=now - timedelta(days=30), retries=2)
+        task = runs(
+            state=TaskStateStore(), wait_for_completion=False, due=now - timedelta(days=30), retries=2
+        )
         sandbox.faults.next("POST", "outbound-calls$", status=500, times=2)
         marks = []
         for _ in range(2):
-            with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="got no good answer"):
+            with pytest.raises(
+                exceptions.TelzinoUnknownPlacementError, match="request to place the call failed"
+            ):
                 task.next_try().step("execute")
             marks.append(task.state.stored["telzino_dialling"] if task.state else "")
 
@@ -751,7 +753,7 @@ class TestMark:
     @pytest.mark.parametrize("garbage", ['"text"', "{}", '{"since": "yesterday"}'])
     def test_a_mark_that_can_not_be_read_is_not_nothing(self, sandbox: Sandbox, garbage: str) -> None:
         """The list is searched, until a late call must have come into it."""
-        state = TaskState()
+        state = TaskStateStore()
         state.stored["telzino_dialling"] = garbage
         call = placed(sandbox, "dialing")
         task = runs(state=state, wait_for_completion=False)
@@ -791,7 +793,7 @@ class TestRedial:
     @STATES
     def test_a_retry_dials_again_and_only_then(self, sandbox: Sandbox, state: str | None) -> None:
         """Busy, no answer, then somebody is there: three calls, one after the other."""
-        task = runs(fail_on=["no_answer", "busy"], retries=3, state=TaskState() if state else None)
+        task = runs(fail_on=["no_answer", "busy"], retries=3, state=TaskStateStore() if state else None)
 
         with pytest.raises(exceptions.TelzinoBusyError):
             ends(task.next_try(), sandbox, "busy")
@@ -806,7 +808,7 @@ class TestRedial:
     @STATES
     def test_a_crash_while_it_dials_again(self, sandbox: Sandbox, state: str | None) -> None:
         """The process has placed the second call and died: the third try goes on with that one."""
-        task = runs(fail_on=["busy"], retries=3, state=TaskState() if state else None)
+        task = runs(fail_on=["busy"], retries=3, state=TaskStateStore() if state else None)
         with pytest.raises(exceptions.TelzinoBusyError):
             ends(task.next_try(), sandbox, "busy")
         task.tries += 1
@@ -832,7 +834,7 @@ class TestRedial:
     @STATES
     def test_a_list_that_is_behind_with_the_status(self, sandbox: Sandbox, state: str | None) -> None:
         """It still says that the call rings whose end was the reason for the retry."""
-        task = runs(fail_on=["no_answer"], retries=1, state=TaskState() if state else None)
+        task = runs(fail_on=["no_answer"], retries=1, state=TaskStateStore() if state else None)
         with pytest.raises(exceptions.TelzinoNoAnswerError):
             ends(task.next_try(), sandbox, "no_answer")
         stale = sandbox.calls[0] | {"status": "dialing", "ended_at": None}
@@ -873,7 +875,7 @@ class TestClear:
     @pytest.mark.parametrize("reattach", [True, False])
     def test_reattach(self, sandbox: Sandbox, state: str | None, reattach: bool) -> None:
         """With it the same record is pushed again; without it the person is called again."""
-        task = runs(reattach=reattach, retries=2, state=TaskState() if state else None)
+        task = runs(reattach=reattach, retries=2, state=TaskStateStore() if state else None)
         first = ends(task.next_try(), sandbox)
         sandbox.clock.advance(3600)
         task.clear()
@@ -887,7 +889,7 @@ class TestClear:
     @STATES
     def test_without_reattach_a_crash_still_dials_once(self, sandbox: Sandbox, state: str | None) -> None:
         """The second call has ended well by the time of the retry: it is not placed a third time."""
-        task = runs(reattach=False, retries=2, state=TaskState() if state else None)
+        task = runs(reattach=False, retries=2, state=TaskStateStore() if state else None)
         ends(task.next_try(), sandbox)
         sandbox.clock.advance(3600)
         task.clear()
@@ -906,7 +908,7 @@ class TestClear:
         self, sandbox: Sandbox, state: str | None, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The first try after the clear dies around its POST: the old call's record is no answer."""
-        task = runs(reattach=False, retries=2, state=TaskState() if state else None)
+        task = runs(reattach=False, retries=2, state=TaskStateStore() if state else None)
         first = ends(task.next_try(), sandbox)
         sandbox.clock.advance(3600)
         task.clear()
@@ -983,7 +985,7 @@ class TestDeferral:
     @STATES
     def test_a_trigger_that_never_fired(self, sandbox: Sandbox, state: str | None) -> None:
         """Airflow has no word of the call then: it is found again."""
-        task = runs(state=TaskState() if state else None)
+        task = runs(state=TaskStateStore() if state else None)
         run = task.next_try()
         run.step("execute")
         sandbox.finish(sandbox.calls[0]["id"])
@@ -997,7 +999,7 @@ class TestDeferral:
         """The connection's agent has changed since; the kept call's counts."""
         with Sandbox(agents=2, clock="manual") as two:
             connect(two)
-            task = runs(state=TaskState())
+            task = runs(state=TaskStateStore())
             run = task.next_try()
             run.step("execute")
             two.finish(two.calls[0]["id"])
@@ -1010,7 +1012,7 @@ class TestDeferral:
 
     def test_a_call_that_can_not_be_found_then_is_an_error(self, sandbox: Sandbox) -> None:
         """It doesn't dial."""
-        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="can't be found"):
+        with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="not in the agent's list"):
             runs().next_try().step("__fail__", error="Trigger timeout")
 
         assert sandbox.calls == []

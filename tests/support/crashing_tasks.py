@@ -27,7 +27,7 @@ from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.rules import dialling
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN
 from airflow_provider_telzino.triggers import call
-from tests.support.placing_runs import TaskRuns, TaskState
+from tests.support.placing_runs import TaskRuns, TaskStateStore
 
 PRELOADED = (aiohttp, connection, call)  # what a trigger needs, once here instead of in a thousand processes
 
@@ -75,7 +75,7 @@ class Outcome:
     """The classes of all errors that its tries failed with."""
 
 
-class StateInAFile(TaskState):
+class StateInAFile(TaskStateStore):
     """A task state that outlives its processes."""
 
     def __init__(self, path: Path) -> None:

@@ -41,7 +41,7 @@ def has_task_state() -> bool:
 NEEDS_TASK_STATE = pytest.mark.skipif(not has_task_state(), reason="this Airflow keeps no state of tasks")
 
 
-class TaskState:
+class TaskStateStore:
     """Airflow 3.3's task state: JSON that outlives a try. The real one is used where a real Airflow runs."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class TaskRuns:
 
     arguments: dict[str, Any]
     retries: int = 0
-    state: TaskState | None = None
+    state: TaskStateStore | None = None
     """Airflow's task state; ``None`` is an Airflow that has none."""
     map_index: int | None = -1
     due: datetime = field(default_factory=lambda: datetime.now(timezone.utc))

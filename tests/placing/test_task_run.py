@@ -1,0 +1,107 @@
+"""What is read from Airflow's context, on every version of Airflow."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_telzino.placing.task_run import read_task_run
+from airflow_provider_telzino.rules.dialling import CLOCK_MARGIN
+
+NOW = datetime.now(timezone.utc)
+IDENTITY = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}
+
+
+def context(**attributes: Any) -> dict[str, Any]:
+    """The context of a retry in a DAG run that was due an hour ago."""
+    ti = {**IDENTITY, "try_number": 2, "max_tries": 3, "task": SimpleNamespace(retries=3)}
+    dag_run = {"run_after": NOW - timedelta(hours=1), "start_date": NOW, "clear_number": 0}
+    for name, value in attributes.items():
+        (dag_run if name in dag_run or name == "data_interval_end" else ti)[name] = value
+    return {"ti": SimpleNamespace(**ti), "dag_run": SimpleNamespace(**dag_run)}
+
+
+def test_the_identity_has_no_try_number() -> None:
+    """All tries of a task share it; a task that is not mapped has index -1 on every Airflow."""
+    run = read_task_run(context(map_index=None))
+
+    assert run.identity == IDENTITY | {"map_index": -1}
+
+
+def test_calls_are_searched_from_when_the_run_was_due() -> None:
+    """Not from the run's start, which a clear resets; clocks may differ."""
+    run = read_task_run(context())
+
+    assert run.since == NOW - timedelta(hours=1) - CLOCK_MARGIN
+
+
+def test_airflow_2_has_the_data_interval_instead() -> None:
+    """Its end is when a run is due."""
+    run = read_task_run(context(run_after=None, data_interval_end=NOW))
+
+    assert run.since == NOW - CLOCK_MARGIN
+
+
+def test_a_run_that_is_not_due_yet_limits_nothing() -> None:
+    """Airflow 2 can be configured to run it now: its date would hide its own calls."""
+    run = read_task_run(context(run_after=NOW + timedelta(days=1)))
+
+    assert run.since is None
+
+
+def test_a_run_that_started_before_it_was_due() -> None:
+    """It was not due when it started; its calls may be as old as its start."""
+    due, start = NOW - timedelta(minutes=10), NOW - timedelta(hours=2)
+
+    run = read_task_run(context(run_after=None, data_interval_end=due, start_date=start))
+
+    assert run.since == start - CLOCK_MARGIN
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_first"),
+    [
+        ({"try_number": 1}, True),
+        ({"try_number": 2}, False),
+        ({"try_number": 1, "clear_number": 1}, False),
+        ({"try_number": None}, False),
+    ],
+)
+def test_the_very_first_try(attributes: dict[str, Any], is_first: bool) -> None:
+    """Only then no other process can have dialled."""
+    assert read_task_run(context(**attributes)).is_first is is_first
+
+
+def test_without_a_dag_run_no_try_is_the_first() -> None:
+    """What is unknown is not assumed."""
+    run = read_task_run({"ti": context(try_number=1)["ti"]})
+
+    assert (run.is_first, run.since) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "was_cleared"),
+    [
+        ({}, False),
+        ({"max_tries": 4}, True),
+        ({"clear_number": 1}, True),
+        ({"clear_number": None}, False),
+        ({"max_tries": None}, True),
+        ({"task": None}, True),
+    ],
+)
+def test_a_clear(attributes: dict[str, Any], was_cleared: bool) -> None:
+    """It raises ``max_tries``; the DAG run does not count every clear."""
+    run = read_task_run(context(**attributes))
+
+    assert run.was_cleared is was_cleared
+
+
+def test_an_edit_of_the_retries_starts_no_generation() -> None:
+    """Airflow keeps ``max_tries`` when the DAG's ``retries`` change: a retry remains a retry."""
+    before, after = context(), context(task=SimpleNamespace(retries=7))
+
+    assert read_task_run(before).generation == read_task_run(after).generation == 3
