@@ -62,9 +62,9 @@ class TelzinoGetCallOperator(WaitingOperator):
 class TelzinoPlaceCallOperator(WaitingOperator):
     """Place a call, **exactly once**, and push its final record to XCom.
 
-    A retry, a crash of whatever process or a lost answer never dials again: the task goes on with the call
-    that it has placed. It dials again only when that call ended in a status of ``fail_on``: with
-    ``retries=3`` and ``fail_on=("no_answer", "busy")`` it calls again those who could not be reached.
+    A retry, a crash of any process or a lost answer never leads to a second call: the task continues with the
+    call that it has placed. A retry dials again only if that call ended in a status of ``fail_on``: with
+    ``retries=3`` and ``fail_on=("no_answer", "busy")`` people who could not be reached are called again.
 
     Args:
         to_number: The phone number, E.164. Templated.
@@ -73,18 +73,18 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             task's identity, which is added under the key ``airflow``. Templated.
         callback_url: ``https://`` URL that Telzino POSTs the result to. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the API's answer (``id``,
-            ``status``, ``room_name``, ``created_at``), with the ``agent_id`` added, for a sensor to wait.
-        reattach: What a cleared task does when its call has ended well: ``True`` pushes that call's record
-            again, ``False`` places another call. A call that still goes on is gone on with in any case.
+            ``status``, ``room_name``, ``created_at``) with the ``agent_id`` added, so that a sensor can wait.
+        reattach: What a cleared task does if its call has ended well: ``True`` pushes that call's record
+            again, ``False`` places another call. With a call that is still live it continues in either case.
         kwargs: See :class:`~airflow_provider_telzino.waiting.operator.WaitingOperator`.
 
     Raises:
-        TelzinoConfigurationError: An argument is wrong; nothing was dialled.
-        TelzinoNoAnswerError, TelzinoBusyError, TelzinoCallFailedError: The call ended so, and that is in
-            ``fail_on``. A retry dials again.
-        TelzinoTimeoutError: The call had not ended when ``timeout`` was over. A retry goes on waiting.
-        TelzinoUnknownPlacementError: Whether the call was placed can't be known, so the task doesn't dial. A
-            retry looks again.
+        TelzinoConfigurationError: An argument is invalid. Nothing was dialled.
+        TelzinoNoAnswerError, TelzinoBusyError, TelzinoCallFailedError: The call ended in this status, which
+            is in ``fail_on``. A retry dials again.
+        TelzinoTimeoutError: The call had not ended when ``timeout`` was over. A retry continues to wait.
+        TelzinoUnknownPlacementError: Whether the call was placed is unknown, so the task doesn't dial. A
+            retry searches again.
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
@@ -98,7 +98,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
     )
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
     can_start_in_triggerer = False  # a trigger may run twice at the same time
-    after_timeout = "The call itself may still go on; a retry of the task goes on waiting for it."
+    after_timeout = "The call may still be in progress; a retry of the task continues to wait for it."
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         self.use_triggerer()
 
     def execute(self, context: Context) -> Any:
-        """Place the call, or go on with the one that an earlier try has placed.
+        """Place the call, or continue with the one that an earlier try has placed.
 
         Returns:
             The final record, or the API's answer if the task doesn't wait, for XCom.
@@ -134,7 +134,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         if not self.deferrable:
             return self.wait_here(context)
         if is_new:
-            # There is nothing to look at yet: the answer has the status.
+            # The answer has the status, which makes a first poll unnecessary.
             self.tell_what_needs_a_worker()
             with self._softly():
                 wait = self.new_wait()
@@ -149,7 +149,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         deadline: float | None = None,
         refused_before: bool = False,
     ) -> Any:
-        """Go on after the deferral; see ``CallWaiter``. The call is the event's: nothing is dialled here."""
+        """Continue after the deferral; see ``CallWaiter``. The event names the call: nothing is dialled."""
         call_id = event.get("call_id") if isinstance(event, Mapping) else None
         if not isinstance(call_id, str):
             with self._softly():
@@ -158,7 +158,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         return super().execute_complete(context, event, deadline, refused_before)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume as ``CallWaiter`` does, but find the call first when Airflow has no event that names it."""
+        """Resume as ``CallWaiter`` does, but first find the call if Airflow has no event that names it."""
         if next_method == TRIGGER_FAILED:
             with self._softly(), self.hook() as hook:
                 call = CallPlacer(hook, self._agent(hook), context, self.log).find()
@@ -166,17 +166,17 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Tell that a call isn't hung up, and dial no more. Airflow lets the task run on for some seconds."""
+        """Log that the call continues, and dial no more: Airflow lets the task run for some more seconds."""
         self._killed = True
-        goes_on = f"Call {self.call_id} goes on" if self.call_id else "If one is being placed, it goes on"
+        call = f"Call {self.call_id}" if self.call_id else "A call that is being placed"
         self.log.warning(
-            "The task is killed, but Telzino documents no way to hang up. %s; the task goes on with it if it "
-            "is retried or cleared.",
-            goes_on,
+            "The task was killed, but Telzino documents no way to end a call. %s continues; if the task is "
+            "retried or cleared, it continues with that call.",
+            call,
         )
 
     def outcome_error(self, status: str) -> type[TelzinoOutcomeError]:
-        """Choose the error for a status of ``fail_on``: retryable ones, since a retry dials again."""
+        """Choose the error for a status of ``fail_on``. Airflow may retry it, and the retry dials again."""
         return OUTCOME_ERRORS.get(status, TelzinoOutcomeError)
 
     def _placed_call(self, hook: TelzinoHook, context: Context) -> tuple[Record, bool]:

@@ -57,7 +57,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crashing tasks")]
 
 @pytest.fixture(scope="module")
 def sandboxes() -> Iterator[list[Sandbox]]:
-    """Three, whose lists lag by nothing, by a second, and by 5 seconds (to scale)."""
+    """Three, whose lists lag by 0, 1 and 5 seconds (to scale)."""
     share = (RUNS + REDIALS) // 3 + 2
     with contextlib.ExitStack() as stack:
         yield [
@@ -70,7 +70,7 @@ def sandboxes() -> Iterator[list[Sandbox]]:
 
 
 def plan_tasks(sandboxes: list[Sandbox], randomness: random.Random) -> list[Task]:
-    """Make up the tasks, and all that will go wrong with their requests."""
+    """Plan the tasks, and everything that goes wrong with their requests."""
     tasks = []
     for number in range(RUNS + REDIALS):
         sandbox = sandboxes[number % 3]
@@ -104,7 +104,7 @@ def plan_tasks(sandboxes: list[Sandbox], randomness: random.Random) -> list[Task
 
 
 def carry_out(plan: Plan) -> str:
-    """Run the program that runs the tasks; return its output. None of its processes outlives this."""
+    """Run the program that runs the tasks, and return its output. It leaves no process behind."""
     family = ProcessFamily()  # which ends them even if we are killed ourselves
     program = subprocess.Popen(
         [sys.executable, "-m", "tests.support.crashing_tasks"],
@@ -148,7 +148,7 @@ def outcomes(
 def test_each_task_places_exactly_one_call(
     outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
 ) -> None:
-    """Or none, with a failed task that says why."""
+    """Or none, and then the task fails and says why."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("call-")}
 
     counts = Counter(len(calls) for _, calls in chosen.values())
@@ -167,7 +167,7 @@ def test_each_task_places_exactly_one_call(
 def test_each_redial_follows_the_end_of_the_call_before(
     outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
 ) -> None:
-    """Nobody is called while a call of the task still goes on, and no more often than the task is tried."""
+    """Nobody is called while a call of the task is live, or more often than the task is tried."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("redial-")}
 
     tell(counted(outcomes, "redial-", Counter(len(calls) for _, calls in chosen.values())))
@@ -183,7 +183,7 @@ def test_each_redial_follows_the_end_of_the_call_before(
 def test_the_tasks_had_a_hard_time(
     outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]],
 ) -> None:
-    """Workers died, and errors were met: without that, the counts would prove nothing."""
+    """Workers died, and errors occurred: otherwise the counts would prove nothing."""
     deaths = sum(outcome.deaths for outcome, _ in outcomes.values())
     errors = Counter(error for outcome, _ in outcomes.values() for error in outcome.errors)
 
@@ -195,7 +195,7 @@ def test_the_tasks_had_a_hard_time(
 def counted(
     outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], prefix: str, counts: Counter[int]
 ) -> str:
-    """Say how many calls the tasks have placed."""
+    """Summarise how many calls the tasks have placed."""
     chosen = [outcome for name, (outcome, _) in outcomes.items() if name.startswith(prefix)]
     calls = ", ".join(f"{number}: {tasks} tasks" for number, tasks in sorted(counts.items()))
     return (

@@ -29,12 +29,16 @@ from airflow_provider_telzino.sandbox import ACCESS_TOKEN
 from airflow_provider_telzino.triggers import call
 from tests.support.placing_runs import TaskRuns, TaskStateStore
 
-PRELOADED = (aiohttp, connection, call)  # what a trigger needs, once here instead of in a thousand processes
+PRELOADED = (
+    aiohttp,
+    connection,
+    call,
+)  # what a trigger needs: imported once, not in each of a thousand processes
 
 
 @dataclass
 class Task:
-    """A task to run, over an agent of its own: so its calls can be told from all others."""
+    """A task to run, with an agent of its own, so that its calls can be distinguished from all others."""
 
     name: str
     url: str
@@ -44,12 +48,12 @@ class Task:
     deaths: int
     """How many of its first tries may be killed."""
     has_state: bool
-    """Whether its Airflow keeps the state of tasks, as 3.3 does."""
+    """Whether its Airflow has a task state, as 3.3 does."""
 
 
 @dataclass
 class Plan:
-    """What this program shall do."""
+    """What this program has to do."""
 
     seed: int
     lanes: int
@@ -58,7 +62,7 @@ class Plan:
     """In place of ``LIST_LAG_PAUSES``."""
     folder: str
     warm_up: Task
-    """A task whose call is placed first, in this process: what that imports and compiles, others need not."""
+    """A task whose call is placed first, in this process: forked processes then need not import anything."""
     tasks: list[Task] = field(default_factory=list)
 
 
@@ -93,7 +97,7 @@ class StateInAFile(TaskStateStore):
 
 
 def run_lane(plan: Plan, number: int) -> None:
-    """Run every so many of the tasks, one after the other."""
+    """Run the tasks of one lane, one after the other."""
     randomness = random.Random(f"{plan.seed}/{number}")
     for task in plan.tasks[number :: plan.lanes]:
         line = json.dumps(asdict(run_task(task, Path(plan.folder), randomness))) + "\n"
@@ -135,15 +139,15 @@ class Death:
     """When a process is killed, if ever. Each of the three ways finds other gaps."""
 
     after: float | None = None
-    """So many seconds after its start."""
+    """Seconds after its start."""
     steps: int = 0
-    """At its so-manyth call of a function."""
+    """The number of the function call at which it is killed."""
     counted_from: str | None = None
-    """The function from whose first call on the steps are counted; ``None``: from the start."""
+    """Steps are counted from the first call of this function; ``None``: from the start."""
 
     @classmethod
     def drawn(cls, randomness: random.Random) -> Death:
-        """Draw one by chance."""
+        """Draw one at random."""
         return randomness.choice(
             [
                 cls(after=randomness.uniform(0, 1)),

@@ -19,7 +19,7 @@ IDENTITY = {"dag_id": "campaign", "run_id": "manual__1", "task_id": "place", "ma
 
 @dataclass
 class PlacingTaskInstance(TaskInstance):
-    """A task instance with what marks it, and its place among the tries."""
+    """A task instance with its identity and its try number."""
 
     dag_id: str = IDENTITY["dag_id"]  # type: ignore[assignment]
     run_id: str = IDENTITY["run_id"]  # type: ignore[assignment]
@@ -31,38 +31,40 @@ class PlacingTaskInstance(TaskInstance):
 
 
 def has_task_state() -> bool:
-    """Whether this Airflow keeps the state of tasks: from 3.3."""
+    """Whether this Airflow has a task state (3.3 on)."""
     try:
         return hasattr(importlib.import_module("airflow.sdk"), "NEVER_EXPIRE")
     except ModuleNotFoundError:
         return False
 
 
-NEEDS_TASK_STATE = pytest.mark.skipif(not has_task_state(), reason="this Airflow keeps no state of tasks")
+NEEDS_TASK_STATE = pytest.mark.skipif(not has_task_state(), reason="this Airflow has no task state")
+STATES = pytest.mark.parametrize("state", [None, pytest.param("stored", marks=NEEDS_TASK_STATE)])
+"""An Airflow without task state, and one with it."""
 
 
 class TaskStateStore:
-    """Airflow 3.3's task state: JSON that outlives a try. The real one is used where a real Airflow runs."""
+    """Airflow 3.3's task state: JSON that outlives a try. Integration tests use the real one."""
 
     def __init__(self) -> None:
         self.stored: dict[str, str] = {}
         self.writes: list[tuple[str, timedelta | None]] = []
         self.broken = False
         self.unwritable: set[str] = set()
-        """Keys that can't be written."""
+        """Keys that cannot be written."""
         self.superseded = False
-        """Whether the task was given to another process."""
+        """Whether another process runs the task now."""
 
     def get(self, key: str) -> Any:
-        """Read, or fail as Airflow does when its API is away."""
+        """Read, or fail as Airflow does when its API is unavailable."""
         if self.broken:
             raise RuntimeError("API_SERVER_ERROR")
         if self.superseded:
-            return None  # Airflow's client takes each 404 for a key that isn't there.
+            return None  # Airflow's client treats each 404 as a missing key.
         return json.loads(self.stored[key]) if key in self.stored else None
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-        """Write, or fail likewise, or because this process has the task no more."""
+        """Write, or fail likewise, or because this process no longer runs the task."""
         if self.broken or self.superseded or key in self.unwritable:
             raise RuntimeError("API_SERVER_ERROR")
         self.stored[key] = json.dumps(value)
@@ -76,7 +78,7 @@ class TaskRuns:
     arguments: dict[str, Any]
     retries: int = 0
     state: TaskStateStore | None = None
-    """Airflow's task state; ``None`` is an Airflow that has none."""
+    """Airflow's task state; ``None``: this Airflow has none."""
     map_index: int | None = -1
     due: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When the DAG run was due."""
@@ -98,7 +100,7 @@ class TaskRuns:
         return PlacingRun(task, ti, runs=self)
 
     def clear(self) -> None:
-        """Clear the task as Airflow does: tries count on."""
+        """Clear the task as Airflow does: the try number continues to grow."""
         self.clears += 1
         self.max_tries = self.tries + self.retries
 
@@ -111,7 +113,7 @@ class PlacingRun(Run):
 
     @property
     def context(self) -> Any:
-        """Airflow's context, as far as placing looks at it."""
+        """Airflow's context, as far as placing reads it."""
         assert self.runs is not None
         dag_run = SimpleNamespace(run_after=self.runs.due, clear_number=self.runs.clears)
         context = {"ti": self.ti, "dag_run": dag_run}
