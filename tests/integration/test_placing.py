@@ -160,7 +160,7 @@ def test_the_worker_dies_while_it_dials(sandbox: Sandbox, start: Callable[..., O
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert f"Going on with call {run.calls[0]['id']}, which this task placed" in run.logs(2)
+    assert f"Continuing with call {run.calls[0]['id']}, which this task has placed" in run.logs(2)
 
 
 def test_the_worker_dies_before_its_request_arrives(sandbox: Sandbox, start: Callable[..., OneRun]) -> None:
