@@ -29,12 +29,15 @@ class TelzinoError(AirflowException):
         super().__init__(message)
         self.conn_id = conn_id
         self.call_id = call_id
+        self.task_id: str | None = None
+        """The task whose arguments are wrong, where Airflow doesn't say so itself."""
 
     def __str__(self) -> str:
-        about = [f"connection {self.conn_id}"] if self.conn_id else []
-        if self.call_id:
-            about.append(f"call {self.call_id}")
-        return f"{self.args[0]} [{', '.join(about)}]" if about else str(self.args[0])
+        about = {"task": self.task_id, "connection": self.conn_id, "call": self.call_id}
+        known = ", ".join(f"{what} {name}" for what, name in about.items() if name)
+        text = f"{self.args[0]} [{known}]" if known else str(self.args[0])
+        # A process that logs a lone surrogate dies on some versions of Airflow.
+        return text.encode("utf-8", "replace").decode()
 
 
 class TelzinoConfigurationError(TelzinoError):

@@ -26,11 +26,21 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @contextlib.contextmanager
 def naming_the_connection(conn_id: str) -> Iterator[None]:
-    """Let an error of the checks name the connection that it is about."""
+    """Let an error about the arguments name the connection that was used."""
     try:
         yield
     except TelzinoConfigurationError as error:
         error.conn_id = conn_id
+        raise
+
+
+@contextlib.contextmanager
+def naming_the_task(task_id: str) -> Iterator[None]:
+    """Let an error about the arguments name the task: the import error of a DAG does not."""
+    try:
+        yield
+    except TelzinoConfigurationError as error:
+        error.task_id = task_id
         raise
 
 

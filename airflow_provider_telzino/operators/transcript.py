@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_telzino.api.arguments import naming_the_task
 from airflow_provider_telzino.exceptions import (
     TelzinoConfigurationError,
     TelzinoNotFoundError,
@@ -63,16 +64,17 @@ class TelzinoGetTranscriptOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if content not in get_args(TranscriptContent):
-            known = ", ".join(get_args(TranscriptContent))
-            raise TelzinoConfigurationError(f"`content` should be one of {known}.")
+        with naming_the_task(self.task_id):
+            if content not in get_args(TranscriptContent):
+                known = ", ".join(get_args(TranscriptContent))
+                raise TelzinoConfigurationError(f"`content` should be one of {known}.")
+            self.poll_interval = max(seconds("poll_interval", poll_interval), MIN_POLL_INTERVAL)
+            self.timeout = seconds("timeout", timeout)
         self.transcript_id = transcript_id
         self.content = content
         self.include_partial = include_partial
         self.agent_id = agent_id
         self.telzino_conn_id = telzino_conn_id
-        self.poll_interval = max(seconds("poll_interval", poll_interval), MIN_POLL_INTERVAL)
-        self.timeout = seconds("timeout", timeout)
 
     def execute(self, context: Context) -> Any:
         """Find the call log, waiting a little if it isn't there yet.

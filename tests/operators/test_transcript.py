@@ -158,10 +158,24 @@ def test_what_is_no_final_record(sandbox: Sandbox, given: Any, words: str) -> No
     assert sandbox.requests == []
 
 
-def test_mistakes_are_found_when_the_dag_is_parsed() -> None:
-    """A kind of content that there isn't."""
-    with pytest.raises(exceptions.TelzinoConfigurationError, match="text, entries, log"):
-        get(CALL_ID, content="json")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"content": "json"}, "`content` should be one of text, entries, log"),
+        ({"content": ["text"]}, "`content` should be one of text, entries, log"),
+        ({"poll_interval": "10"}, "`poll_interval` should be seconds"),
+        ({"timeout": -1}, "`timeout` should be seconds"),
+    ],
+)
+def test_a_wrong_argument_fails_the_parse_and_names_the_task(wrong: dict[str, Any], words: str) -> None:
+    """The import error of a DAG says which of its tasks to correct."""
+    arguments: dict[str, Any] = {"task_id": "transcript", "transcript_id": CALL_ID}
+
+    with pytest.raises(exceptions.TelzinoConfigurationError) as caught:
+        TelzinoGetTranscriptOperator(**(arguments | wrong))
+
+    assert words in str(caught.value)
+    assert "task transcript" in str(caught.value)
 
 
 def test_ids_and_connection_are_templated() -> None:
