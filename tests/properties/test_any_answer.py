@@ -153,8 +153,8 @@ def test_retry_after_says_how_long(seconds: int, moment: datetime) -> None:
     date = format_datetime(now + timedelta(seconds=seconds), usegmt=True)
 
     assert retry.parse_retry_after(str(seconds)) == seconds
-    assert retry.parse_retry_after(date, now) == seconds
-    assert retry.parse_retry_after(date, now + timedelta(seconds=seconds + 1)) == 0
+    assert retry.parse_retry_after(date, now=now) == seconds
+    assert retry.parse_retry_after(date, now=now + timedelta(seconds=seconds + 1)) == 0
 
 
 @given(
