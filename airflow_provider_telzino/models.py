@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 import pendulum
@@ -43,17 +43,16 @@ DOCUMENTED: Mapping[str, CallStatus] = {status.value: status for status in CallS
 
 
 def has_ended(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record, whole or from a list, is of a call that has ended.
+    """Whether a record, complete or from a list, is of a call that has ended.
 
-    A status that Telzino documents decides by itself. One that it adds some day is terminal when
-    ``ended_at`` is set.
+    A documented status decides alone. A status that Telzino adds one day is terminal if ``ended_at`` is set.
     """
     known = DOCUMENTED.get(record["status"])
     return known.is_terminal if known is not None else record.get("ended_at") is not None
 
 
 def is_record(record: object) -> bool:
-    """Tell whether JSON is a call record as far as a wait needs it."""
+    """Whether JSON is a call record, as far as a wait needs it."""
     return (
         isinstance(record, dict)
         and isinstance(record.get("id"), str)
@@ -67,7 +66,8 @@ class Call:
     """A call record of ``GET /v1/agents/{agentId}/outbound-calls/{callId}``, typed.
 
     Fields have the API's names and meanings; what the record lacks is ``None``. Make one with
-    :meth:`from_record`, also from what a sensor or operator pushed to XCom.
+    :meth:`from_record`, also from what a sensor or operator pushed to XCom. ``dataclasses.asdict(call)``
+    turns it into a plain dict.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Call:
     to_number: str | None = None
     """The dialled number (E.164)."""
     call_context: str | None = None
-    request_metadata: Mapping[str, Any] | None = None
+    request_metadata: Mapping[str, Any] | None = field(default=None, hash=False)
     """The ``metadata`` that the call was placed with."""
     callback_url: str | None = None
     callback_delivered: bool | None = None
@@ -92,7 +92,7 @@ class Call:
     ended_at: pendulum.DateTime | None = None
     duration: int | None = None
     """Talk time in whole seconds, as the API counts it."""
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Fields of the record that this class doesn't know."""
 
     @classmethod
@@ -105,18 +105,23 @@ class Call:
         Raises:
             ValueError: A field is missing or not of its documented type; the message names the field.
         """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"A call record is a mapping, but this is of type {type(record).__name__}.")
         for required in ("id", "status"):
             if not isinstance(record.get(required), str):
                 raise ValueError(
                     f"A call record needs the text field `{required}`. "
                     f"If it was cut by `record_fields`, add '{required}' there."
                 )
-        known = {name: record[name] for name in _FIELD_NAMES if name in record}
+        for name, documented in _TYPES.items():
+            _check_type(name, record.get(name), documented)
+        known: dict[str, Any] = {name: record.get(name) for name in _TYPES}
         known["status"] = DOCUMENTED.get(record["status"], record["status"])
-        for name in ("created_at", "answered_at", "ended_at"):
-            known[name] = parsed_time(name, record.get(name))
-        unknown = {name: value for name, value in record.items() if name not in _FIELD_NAMES}
-        return cls(**known, extra=MappingProxyType(unknown))
+        known |= {name: parsed_time(name, record.get(name)) for name in _TIMES}
+        unknown = {name: value for name, value in record.items() if name not in known}
+        # Copied, so that a later change of the record doesn't change the call.
+        known["request_metadata"] = copy.deepcopy(known["request_metadata"])
+        return cls(**known, extra=copy.deepcopy(unknown))
 
     @property
     def is_terminal(self) -> bool:
@@ -127,14 +132,14 @@ class Call:
     def ring_time(self) -> pendulum.Duration | None:
         """From placing the call until it was answered, or ended without an answer.
 
-        Includes the seconds in the queue: the record doesn't say when the phone began to ring. ``None``
-        while neither has happened.
+        It includes the seconds in the queue, since the record doesn't say when the phone began to ring.
+        ``None`` until one of both has happened.
         """
         return _between(self.created_at, self.answered_at or self.ended_at)
 
     @property
     def talk_time(self) -> pendulum.Duration | None:
-        """From answer to hang-up; ``None`` for a call that wasn't answered or hasn't ended."""
+        """From answer to hang-up; ``None`` for a call that was not answered or has not ended."""
         exact = _between(self.answered_at, self.ended_at)
         if exact is None and self.duration is not None:
             return pendulum.duration(seconds=self.duration)
@@ -142,15 +147,35 @@ class Call:
 
 
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:")
-_FIELD_NAMES = frozenset(each.name for each in fields(Call)) - {"extra"}
+_TIMES = ("created_at", "answered_at", "ended_at")
+_TYPES: dict[str, type] = {
+    "id": str,
+    "status": str,
+    "agent_id": str,
+    "to_number": str,
+    "call_context": str,
+    "request_metadata": dict,
+    "callback_url": str,
+    "callback_delivered": bool,
+    "transcript_id": str,
+    "summary_text": str,
+    "error": str,
+    "sip_status_code": int,
+    "duration": int,
+}
+"""The documented JSON types of the fields that aren't times. Each field may be null or missing, too."""
 
 
 def parsed_time(name: str, value: object) -> pendulum.DateTime | None:
-    """Read a time of the API; ``ValueError`` names the field if it isn't one."""
+    """Read a time of the API.
+
+    Raises:
+        ValueError: It isn't one; the message names the field.
+    """
     if value is None:
         return None
     parsed: object = None
-    # pendulum also reads "12:30", "now" and durations: a time of the API has a date.
+    # pendulum also parses "12:30", "now" and durations: a time of the API has a date.
     if isinstance(value, str) and _DATE_AND_TIME.match(value):
         try:
             parsed = pendulum.parse(value)
@@ -159,6 +184,16 @@ def parsed_time(name: str, value: object) -> pendulum.DateTime | None:
     if not isinstance(parsed, pendulum.DateTime):
         raise ValueError(f"The call record's `{name}` is not an ISO 8601 time.")
     return parsed
+
+
+def _check_type(name: str, value: object, documented: type) -> None:
+    # To Python, True and False are integers, too.
+    is_good = isinstance(value, documented) and isinstance(value, bool) is (documented is bool)
+    if value is not None and not is_good:
+        raise ValueError(
+            f"The call record's `{name}` should be of type {documented.__name__}, but is of type "
+            f"{type(value).__name__}."
+        )
 
 
 def _between(start: pendulum.DateTime | None, end: pendulum.DateTime | None) -> pendulum.Duration | None:
