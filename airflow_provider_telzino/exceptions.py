@@ -1,7 +1,7 @@
-"""What can go wrong, by what the user must do about it.
+"""The provider's errors, one class for each thing that the user has to do about it.
 
-Every message says what happened, on which connection and to which call, and what to do; never a token and
-never personal data.
+Every message says what happened, on which connection and to which call, and what to do. It never contains a
+token, personal data, or text that somebody else has written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TelzinoError(AirflowException):
     """
 
     transient = False
-    """Whether the same request may succeed a little later."""
+    """Whether the same request may succeed later."""
 
     def __init__(self, message: str, *, conn_id: str | None = None, call_id: str | None = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class TelzinoCredentialsError(TelzinoError):
 
 
 class TelzinoPermissionError(TelzinoError):
-    """The credentials are good, but may not do this (403)."""
+    """The credentials are valid, but do not permit this (403)."""
 
 
 class TelzinoNotFoundError(TelzinoError):
@@ -57,15 +57,15 @@ class TelzinoNotFoundError(TelzinoError):
 
 
 class TelzinoBadRequestError(TelzinoError):
-    """The API refused the request's parameters (400); the message has its own words."""
+    """The API refused the request's parameters (400); the message names the fields that it mentions."""
 
 
 class TelzinoTransientError(TelzinoError):
-    """The request got no good answer, but may get one later.
+    """The request failed, but may succeed later.
 
     Args:
         message: What happened and what to do.
-        retry_after: Seconds that the API asked to wait, or ``None``.
+        retry_after: Seconds that the API requires to wait, or ``None``.
         maybe_received: Whether the API may have acted on the request. After a POST, the call may exist.
     """
 
@@ -94,11 +94,11 @@ class TelzinoUnavailableError(TelzinoTransientError):
 
 
 class TelzinoUnreadableAnswerError(TelzinoTransientError):
-    """An answer that isn't what the API documents: cut off, not JSON, too large, or without its fields."""
+    """An answer that doesn't match the API reference: cut off, not JSON, too large, or without its fields."""
 
 
 class TelzinoOutcomeError(TelzinoError):
-    """The call ended in a status of ``fail_on``. The task that placed it may be retried, to dial again."""
+    """The call ended in a status of ``fail_on``. A retry of the task that placed it dials again."""
 
 
 class TelzinoNoAnswerError(TelzinoOutcomeError):
@@ -114,23 +114,23 @@ class TelzinoCallFailedError(TelzinoOutcomeError):
 
 
 class TelzinoCallEndedBadlyError(TelzinoOutcomeError, AirflowFailException):
-    """The same in a task that only waits: the outcome won't change, so it fails without retries."""
+    """The same in a task that only waits. The outcome won't change, so the task fails without retries."""
 
 
 class TelzinoUnknownPlacementError(TelzinoError):
-    """Whether this task has placed its call can't be known. It doesn't dial; a retry looks again first."""
+    """It is unknown whether the task has placed its call, so it doesn't dial. A retry searches again."""
 
 
 class TelzinoNoTranscriptError(TelzinoError, AirflowFailException):
-    """The call has no transcript and won't get one, so the task fails without retries."""
+    """The call has no transcript and will never have one, so the task fails without retries."""
 
 
 class TelzinoTimeoutError(TelzinoError):
-    """The call had not ended when the wait's ``timeout`` was over."""
+    """The call had not ended within the ``timeout`` of the wait."""
 
 
 class TelzinoSensorTimeoutError(TelzinoTimeoutError, AirflowSensorTimeout):
-    """The same in a sensor, where Airflow doesn't retry a timeout."""
+    """The same in a sensor, whose timeouts Airflow doesn't retry."""
 
 
 OUTCOME_ERRORS: dict[str, type[TelzinoOutcomeError]] = {
@@ -138,4 +138,4 @@ OUTCOME_ERRORS: dict[str, type[TelzinoOutcomeError]] = {
     "busy": TelzinoBusyError,
     "failed": TelzinoCallFailedError,
 }
-"""What a task raises that placed a call which ended so."""
+"""By status: the error of a task that placed a call which ended in it."""

@@ -1,6 +1,6 @@
-"""Checks of what a user gave, before anything is sent.
+"""Checks of a user's arguments, before anything is sent.
 
-Every error names the field, the limit and the fix, and never the value, which may be personal data.
+Every error names the field, its limit and the fix, but never the value, which may be personal data.
 """
 
 from __future__ import annotations
@@ -44,21 +44,25 @@ def naming_the_task(task_id: str) -> Iterator[None]:
         raise
 
 
+def is_uuid(value: object) -> bool:
+    """Whether a value is text that can be an id of Telzino's."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
 def checked_uuid(field: str, value: object, fix: str) -> str:
     """Check an id before it becomes part of a path.
 
     Args:
         field: Its name, for the error.
-        value: What was given. It isn't repeated in the error, since it may be a whole record.
+        value: What was given. The error doesn't repeat it, since it may be a whole record.
         fix: What to do, for the error.
 
     Returns:
         The id as the API writes it, in lower case.
     """
-    if isinstance(value, UUID):
-        return str(value)
-    text = value.strip() if isinstance(value, str) else ""
-    if not _UUID.fullmatch(text):
+    text = str(value) if isinstance(value, UUID) else value
+    text = text.strip() if isinstance(text, str) else ""
+    if not is_uuid(text):
         raise TelzinoConfigurationError(f"`{field}` should be a UUID, but is {_kind(value)}. {fix}")
     return text.lower()
 
@@ -67,21 +71,21 @@ def checked_call_id(value: object) -> str:
     """Check a call's id: a UUID, or a record that has an ``id``."""
     if isinstance(value, Mapping):
         value = value.get("id")
-    fix = "Give the `id` that placing the call returned, or the record itself (`call_id=place.output`)."
+    fix = "Use the `id` that placing the call returned, or the record itself (`call_id=place.output`)."
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        fix = "Jinja made a record into text: pass the XCom itself instead (`call_id=place.output`)."
+        fix = "Jinja turned a record into text: pass the XCom itself instead (`call_id=place.output`)."
     return checked_uuid("call_id", value, fix)
 
 
 def agent_of(call: object, agent_id: str | None) -> str | None:
-    """Say whose call it is: the agent that the task names, or the record's if a record was given."""
+    """Return the agent that made a call: the one that the task names, else the record's, if there is one."""
     if agent_id or not isinstance(call, Mapping):
         return agent_id
     return call.get("agent_id")
 
 
 def checked_agent_id(value: object) -> str:
-    """Check an agent's id. There must be one: the API has no default agent."""
+    """Check an agent's id. It is required: the API has no default agent."""
     where = "Set it as `agent_id` of the task or hook, or as Agent ID in the connection."
     if value is None or value == "":
         raise TelzinoConfigurationError(f"There is no `agent_id`. {where}")
@@ -98,12 +102,12 @@ def checked_status(value: str | CallStatus) -> CallStatus:
 
 
 def checked_number(to_number: object) -> str:
-    """Check a phone number: E.164, as the API wants it."""
+    """Check a phone number: E.164, as the API requires."""
     if not isinstance(to_number, str) or not _E164.fullmatch(to_number):
         fix = ""
         if isinstance(to_number, (int, float)):
             fix = (
-                " Under `render_template_as_native_obj=True` a template's text becomes a number: put quotes "
+                " With `render_template_as_native_obj=True`, a template's text becomes a number: put quotes "
                 "around it, as in \"'{{ params.to_number }}'\"."
             )
         raise TelzinoConfigurationError(
@@ -118,11 +122,13 @@ def checked_context(call_context: object) -> str:
     if not isinstance(call_context, str):
         raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.")
     if any("\ud800" <= character <= "\udfff" for character in call_context):
-        raise TelzinoConfigurationError("`call_context` holds half a character (a lone surrogate).")
+        raise TelzinoConfigurationError(
+            "`call_context` contains a lone surrogate, which is no character: it can't be sent as UTF-8."
+        )
     if len(call_context) > MAX_CONTEXT_CHARACTERS:
         raise TelzinoConfigurationError(
             f"`call_context` has {len(call_context):,} characters; "
-            f"the API takes at most {MAX_CONTEXT_CHARACTERS:,}."
+            f"the API accepts at most {MAX_CONTEXT_CHARACTERS:,}."
         )
     return call_context
 
@@ -130,28 +136,28 @@ def checked_context(call_context: object) -> str:
 def checked_metadata(metadata: object) -> dict[str, Any]:
     """Check ``metadata``: a JSON object of limited size."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        what = "a mapping with other keys" if isinstance(metadata, Mapping) else _kind(metadata)
+        what = "a mapping with keys of other types" if isinstance(metadata, Mapping) else _kind(metadata)
         raise TelzinoConfigurationError(
             f"`metadata` should be a mapping with text keys (a JSON object), but is {what}."
         )
     try:
-        # Compact UTF-8: the smallest that JSON gets, so that nothing is refused which the API may take.
+        # Compact UTF-8, the smallest form of JSON, so that nothing is refused that the API may accept.
         compact = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(compact.encode())
     except (TypeError, ValueError, RecursionError):
         raise TelzinoConfigurationError(
-            "`metadata` holds a value that JSON doesn't have (such as a date, a set or NaN). "
-            "Make it text or a number first."
+            "`metadata` contains a value that JSON doesn't have (such as a date, a set, NaN or a lone "
+            "surrogate). Convert it to text or a number first."
         ) from None
     if size > MAX_METADATA_BYTES:
         raise TelzinoConfigurationError(
-            f"`metadata` has {size:,} bytes as JSON; the API takes at most {MAX_METADATA_BYTES:,}."
+            f"`metadata` has {size:,} bytes as JSON; the API accepts at most {MAX_METADATA_BYTES:,}."
         )
     return dict(metadata)
 
 
 def checked_callback_url(callback_url: object) -> str:
-    """Check a webhook's address."""
+    """Check the URL of a webhook."""
     try:
         url = urlsplit(callback_url) if isinstance(callback_url, str) else None
         good = url is not None and url.scheme == "https" and bool(url.hostname)
@@ -166,7 +172,7 @@ def checked_callback_url(callback_url: object) -> str:
 
 
 def _kind(value: object) -> str:
-    """Say what a value is without telling it."""
+    """Describe a value without showing it."""
     return (
         f"text of {len(value):,} characters" if isinstance(value, str) else f"of type {type(value).__name__}"
     )

@@ -1,11 +1,11 @@
 """The endpoints of Telzino's API: each function builds the request for one of them.
 
-Both hooks send what this module builds and hand what came to :mod:`.answers`, so they share every rule.
+Ids and other arguments are checked here, so that nothing unchecked becomes part of a request. Both hooks
+send what this module builds, and :mod:`.answers` reads what they receive, so they share every rule.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from airflow_provider_telzino.api import arguments
@@ -13,18 +13,11 @@ from airflow_provider_telzino.api.messages import ApiRequest
 from airflow_provider_telzino.models import CallStatus
 
 MAX_PAGE_SIZE = 100
-LOG_PAGE_SIZE = 20  # call logs hold all that was said, twice: a hundred may be more than a body may have
+LOG_PAGE_SIZE = 20  # call logs contain a conversation twice: a hundred of them may exceed the limit of a body
 
 
 def get_call_request(agent_id: object, call_id: object) -> ApiRequest:
     """``GET /v1/agents/{agentId}/outbound-calls/{callId}``: the call record."""
-    known = isinstance(agent_id, str) and isinstance(call_id, str)  # anything else may not be hashable
-    return (_call_request if known else _call_request.__wrapped__)(agent_id, call_id)
-
-
-@functools.lru_cache(maxsize=1024)
-def _call_request(agent_id: object, call_id: object) -> ApiRequest:
-    """Build it once for a call that is looked at again and again."""
     checked = arguments.checked_call_id(call_id)
     return ApiRequest("GET", f"{_agent(agent_id)}/outbound-calls/{checked}", call_id=checked)
 
@@ -44,7 +37,7 @@ def list_logs_request(agent_id: object) -> ApiRequest:
 
 
 def list_agents_request() -> ApiRequest:
-    """``GET /v1/agents``: one agent that the token can see, the cheapest read there is."""
+    """``GET /v1/agents``: one agent that the token can see, which is the cheapest read."""
     return ApiRequest("GET", "/v1/agents", params={"page": 1, "limit": 1})
 
 
@@ -54,7 +47,7 @@ def get_agent_request(agent_id: object) -> ApiRequest:
 
 
 def next_page(request: ApiRequest) -> ApiRequest:
-    """Ask for the page after the one that a list request asked for."""
+    """Build the request for the page after the one that a list request is for."""
     params = dict(request.params or {})
     return request._replace(params={**params, "page": int(params.get("page", 1)) + 1})
 
@@ -65,7 +58,7 @@ def place_call_request(
     """``POST /v1/agents/{agentId}/outbound-calls``: place a call.
 
     Raises:
-        TelzinoConfigurationError: An argument breaks one of the API's documented limits. The message has its
+        TelzinoConfigurationError: An argument exceeds one of the API's documented limits. The message has its
             name, the limit and its size, never its value, which may be personal data.
     """
     body: dict[str, Any] = {"to_number": arguments.checked_number(to_number)}

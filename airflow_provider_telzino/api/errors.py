@@ -1,14 +1,11 @@
-"""What an answer that is no good, or no answer at all, means to the user."""
+"""Errors for requests that the API refused or didn't answer properly: what happened, and what to do."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote_plus
 
 from airflow_provider_telzino.api.messages import MAX_BODY_BYTES, ApiAnswer, ApiRequest
+from airflow_provider_telzino.api.reasons import reason
 from airflow_provider_telzino.api.retry import parse_retry_after
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.exceptions import (
@@ -21,81 +18,6 @@ from airflow_provider_telzino.exceptions import (
     TelzinoRateLimitError,
     TelzinoUnavailableError,
     TelzinoUnreadableAnswerError,
-)
-
-MAX_API_MESSAGE_CHARACTERS = 300
-MAX_RAW_MESSAGE_CHARACTERS = 1_000  # what is looked at of an error message, before it is cleaned
-
-# Patterns, which are compiled at their first use: few processes ever see a refusal.
-_BEARER = r"(?i)bearer\s+\S+|[\w.~+/=-]{32,}"
-_ESCAPE = r"\\u([0-9a-fA-F]{4})"
-_LONG_NUMBER = r"[+(]*[0-9](?:[ ().-]{0,2}[0-9]){6,}"
-_WORD = r"\w+"
-_SEVERAL_SPACES = r"\s+"
-_SEVERAL_HIDDEN = r"\[…\](?:\W{0,3}\[…\])+"
-_HIDDEN = "[…]"
-# What an error message needs to be understood, though a call's context may well hold the same words.
-_HARMLESS = frozenset(
-    [
-        "to_number",
-        "call_context",
-        "metadata",
-        "callback_url",
-        "agent",
-        "agents",
-        "field",
-        "fields",
-        "value",
-        "number",
-        "numbers",
-        "text",
-        "url",
-        "a",
-        "an",
-        "and",
-        "are",
-        "at",
-        "be",
-        "by",
-        "can",
-        "cannot",
-        "characters",
-        "digits",
-        "does",
-        "exceeds",
-        "for",
-        "format",
-        "from",
-        "has",
-        "have",
-        "in",
-        "invalid",
-        "is",
-        "it",
-        "length",
-        "long",
-        "longer",
-        "maximum",
-        "may",
-        "missing",
-        "most",
-        "must",
-        "no",
-        "not",
-        "of",
-        "one",
-        "only",
-        "or",
-        "required",
-        "should",
-        "than",
-        "the",
-        "this",
-        "to",
-        "too",
-        "was",
-        "with",
-    ]
 )
 
 
@@ -132,7 +54,7 @@ def no_token(settings: Settings) -> TelzinoError:
 def _maybe_placed(request: ApiRequest) -> str:
     if request.idempotent:
         return ""
-    return " The call may have been placed all the same: look for it before you place it again."
+    return " The call may have been placed nevertheless: look for it before you place it again."
 
 
 def too_large(settings: Settings, request: ApiRequest) -> TelzinoError:
@@ -150,17 +72,17 @@ def unreadable(settings: Settings, request: ApiRequest, message: str) -> Telzino
 
 
 def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> TelzinoError:
-    """Build the error that a status code other than 2xx means."""
+    """Build the error for an answer whose status code is not 2xx."""
     about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
     status = answer.status
     if status == 401:
         fix = "A pasted token lives one day: paste a new one, or enter a client ID and its secret instead."
         if settings.client_id:
-            fix = "It was just fetched, so check the OAuth audience of the connection."
+            fix = "It was fetched only just now, so check the OAuth audience of the connection."
         return TelzinoCredentialsError(f"The API refused the access token (401). {fix}", **about)
     if status == 403:
         return TelzinoPermissionError(
-            "The credentials may not do this (403). Check in Telzino that they may use the agent.", **about
+            "The credentials do not permit this (403). Check in Telzino that they may use the agent.", **about
         )
     if status == 404 and not request.authorized:
         return TelzinoNotFoundError(
@@ -169,19 +91,19 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
     if status == 404:
         what, where = ("call", "`agent_id` and `call_id`") if request.call_id else ("agent", "`agent_id`")
         return TelzinoNotFoundError(
-            f"The API knows no such {what} (404). Check {where}, and the Host of the connection.", **about
+            f"The API has no such {what} (404). Check {where}, and the Host of the connection.", **about
         )
     if status == 429:
         return TelzinoRateLimitError(
             "Too many requests (429).",
-            retry_after=parse_retry_after(answer.retry_after),
+            retry_after=parse_retry_after(answer.retry_after, answer.date),
             maybe_received=False,
             **about,
         )
     if status >= 500 or status == 408:
         return TelzinoUnavailableError(
             f"The API answered with an error of its own ({status}).{_maybe_placed(request)}",
-            retry_after=parse_retry_after(answer.retry_after),
+            retry_after=parse_retry_after(answer.retry_after, answer.date),
             **about,
         )
     if 300 <= status < 400:
@@ -191,60 +113,7 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
             **about,
         )
     return TelzinoBadRequestError(
-        f"The API refused the request ({status}): {_api_message(settings, request, answer)}", **about
+        f"The API refused the request ({status}){reason(settings, request, answer)}. Check the arguments. "
+        "The API's own message is not shown, since it may contain personal data.",
+        **about,
     )
-
-
-def _api_message(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> str:
-    """Find the API's own words in an error answer, without what we sent and without phone numbers."""
-    try:
-        content = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        content = None
-    message = _first_text(content)
-    if message is None:
-        return "it gave no reason."
-    message = _readable(message[:MAX_RAW_MESSAGE_CHARACTERS])
-    message = message.replace(settings.secret, _HIDDEN)
-    message = re.sub(_BEARER, _HIDDEN, message)
-    message = re.sub(_LONG_NUMBER, _HIDDEN, message)
-    sent = set(_words(request.json)) - _HARMLESS
-    message = re.sub(
-        _WORD, lambda word: _HIDDEN if word.group().casefold() in sent else word.group(), message
-    )
-    message = re.sub(_SEVERAL_HIDDEN, _HIDDEN, re.sub(_SEVERAL_SPACES, " ", message))
-    return message.strip()[:MAX_API_MESSAGE_CHARACTERS]
-
-
-def _first_text(content: object, depth: int = 5) -> str | None:
-    """Take the first text at one of the usual places: the shape of error answers isn't documented."""
-    if isinstance(content, str):
-        return content or None
-    if depth == 0:
-        return None
-    if isinstance(content, list):
-        found = [text for text in (_first_text(each, depth - 1) for each in content[:5]) if text]
-        return "; ".join(found) or None
-    if isinstance(content, dict):
-        for key in ("message", "detail", "error_description", "error", "errors", "msg", "title"):
-            if text := _first_text(content.get(key), depth - 1):
-                return text
-    return None
-
-
-def _readable(message: str) -> str:
-    """Undo what may hide a word that we sent: URL encoding and JSON's escapes."""
-    return re.sub(_ESCAPE, lambda escape: chr(int(escape.group(1), 16)), unquote_plus(message))
-
-
-def _words(sent: object) -> Iterator[str]:
-    """Go through all words of the values that we sent, and of the keys that the user chose."""
-    if isinstance(sent, Mapping):
-        for key, value in sent.items():
-            yield from _words(str(key))
-            yield from _words(value)
-    elif isinstance(sent, (list, tuple)):
-        for value in sent:
-            yield from _words(value)
-    elif sent is not None:
-        yield from (word.casefold() for word in re.findall(_WORD, str(sent)))

@@ -1,4 +1,4 @@
-"""What is sent to Telzino's API and what comes back, as values: a transport turns one into the other."""
+"""Requests to Telzino's API and its answers, as values. A transport turns a request into an answer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 
 
 class ApiRequest(NamedTuple):
-    """One request, ready to be sent by whatever transport."""
+    """One request, ready to be sent by any transport."""
 
     method: str
     path: str
-    """Below the base URL; begins with a slash and holds no text that a user chose, but for checked UUIDs."""
+    """Below the base URL; it begins with a slash. The only user input in it is checked UUIDs."""
     params: Mapping[str, str | int] | None = None
     json: Mapping[str, Any] | None = None
     call_id: str | None = None
@@ -27,25 +27,25 @@ class ApiRequest(NamedTuple):
 
     @property
     def body(self) -> bytes | None:
-        """The JSON as it is sent: as compact as ``checks`` measures it."""
+        """The JSON as it is sent, in the compact form whose size :mod:`.arguments` checks."""
         if self.json is None:
             return None
         text = json.dumps(self.json, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "backslashreplace")  # half a character, which is JSON's own escape then
+        return text.encode("utf-8", "backslashreplace")  # a lone surrogate as JSON's own escape
 
     @property
     def headers(self) -> dict[str, str]:
-        """What describes the body."""
+        """The headers that describe the body."""
         return {} if self.json is None else {"Content-Type": "application/json"}
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice does no harm. Placing a call twice rings a person twice."""
+        """Whether it may safely be sent twice. Placing a call twice rings a person twice."""
         return self.method == "GET" or not self.authorized
 
 
 class ApiAnswer(NamedTuple):
-    """What came back: status code, at most ``MAX_BODY_BYTES`` of decoded body, and two headers."""
+    """One answer: status code, at most ``MAX_BODY_BYTES`` of decoded body, and two headers."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""The access token: how it is requested, read, and kept until shortly before it expires."""
+"""The access token: how it is requested, read, and cached until shortly before it expires."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.exceptions import TelzinoCredentialsError
 
-MAX_TOKEN_LIFETIME = 365 * 86_400  # seconds; it also keeps an absurd number from overflowing
-TOKEN_MARGIN = 60.0  # seconds before its end at which a token counts as expired
+MAX_TOKEN_LIFETIME = 365 * 86_400  # seconds; an absurdly large number would overflow
+TOKEN_MARGIN = 60.0  # seconds before its expiry at which a token counts as expired
 
 
 def token_request(settings: Settings) -> ApiRequest:
@@ -28,7 +28,7 @@ def token_request(settings: Settings) -> ApiRequest:
 
 
 def read_token(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> tuple[str, float]:
-    """Read a token and the seconds that it lives: until a 401, when the answer doesn't say."""
+    """Read a token and its lifetime in seconds: infinite, so until a 401, if the answer doesn't say."""
     if answer.status in (400, 401, 403):
         raise TelzinoCredentialsError(
             f"The API refused the client credentials ({answer.status}). Check Login (client ID), Password "
@@ -47,7 +47,7 @@ def read_token(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> tu
 class TokenCache:
     """The access token that a hook fetched, until shortly before it expires.
 
-    Not locked: its hook lets one thread or coroutine at a time ask and fetch.
+    It has no lock: its hook lets one thread or coroutine at a time use it.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class TokenCache:
         self._expires_at = 0.0
 
     def usable(self, refused: str | None) -> str | None:
-        """Return the token, unless it is about to expire or is the one that the API just refused."""
+        """Return the token, unless it is about to expire or is the one that the API has just refused."""
         good = self._token != refused and time.monotonic() < self._expires_at
         return self._token if good else None
 
     def keep(self, token: str, lifetime: float) -> None:
-        """Keep a token that lives that many seconds from now."""
+        """Keep a token that expires in ``lifetime`` seconds."""
         self._token = token
         self._expires_at = time.monotonic() + lifetime - min(TOKEN_MARGIN, lifetime / 10)

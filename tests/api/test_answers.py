@@ -1,0 +1,112 @@
+"""Answers: which ones are records and lists, and text in them that Airflow can't store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_telzino import exceptions
+from airflow_provider_telzino.api import answers, endpoints
+from airflow_provider_telzino.api.messages import ApiAnswer
+from tests.conftest import AGENT_ID, CALL_ID
+from tests.support.api_values import GET_CALL, LIST_CALLS, SETTINGS, answer
+
+
+class TestRecords:
+    """The record of a call."""
+
+    def test_a_record_is_given_as_it_is(self, seed_record: dict[str, Any]) -> None:
+        """Unknown fields, unknown statuses and unusual values pass unchanged."""
+        record = seed_record | {"status": "voicemail", "new": [1, {"a": None}], "duration": 1.5}
+
+        assert answers.read_record(SETTINGS, GET_CALL, answer(200, record)) == record
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"null",
+            b"[]",
+            b'"text"',
+            b"{}",
+            b"<html><body>Sign in</body></html>",
+            b'{"id": "x", "status": "comp',
+            b'{"id": 5, "status": "completed"}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e"}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": null}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": ""}',
+            b'{"id": "de79aee6-ae41-4003-a3f4-ba9d77b59bd8", "status": "completed"}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "completed", "duration": NaN}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "\\ud8zz"}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "caf\xe9"}',
+            b"\xff\xfe\x00",
+            b"[" * 100_000,
+        ],
+    )
+    def test_a_body_that_is_not_the_record_is_unreadable(self, body: bytes) -> None:
+        """A 200 brings a record of the right call, or an error that may be retried."""
+        with pytest.raises(exceptions.TelzinoUnreadableAnswerError) as caught:
+            answers.read_record(SETTINGS, GET_CALL, ApiAnswer(200, body))
+
+        assert caught.value.transient
+        assert caught.value.__cause__ is None
+        assert "telzino_test" in str(caught.value)
+        assert CALL_ID in str(caught.value)
+
+
+class TestLists:
+    """Pages of a list."""
+
+    def test_a_page_and_the_next(self) -> None:
+        """A page says if another follows; an empty page ends the list whatever it says."""
+        page = {"data": [{"id": "a"}], "pagination": {"hasNext": True}}
+
+        items, following = answers.read_page(SETTINGS, LIST_CALLS, answer(200, page))
+
+        assert items == [{"id": "a"}]
+        assert following == endpoints.next_page(LIST_CALLS)
+        for last in (page | {"pagination": {"hasNext": False}}, page | {"data": []}):
+            assert answers.read_page(SETTINGS, LIST_CALLS, answer(200, last))[1] is None
+
+    @pytest.mark.parametrize(("pages", "is_last"), [(1, True), (2, True), (3, False), ("many", None)])
+    def test_a_page_that_only_counts_the_pages(self, pages: object, is_last: bool | None) -> None:
+        """Without ``hasNext`` their number says if another one follows."""
+        request = endpoints.next_page(endpoints.list_calls_request(AGENT_ID, None))
+        page = {"data": [{"id": "a"}], "pagination": {"totalPages": pages}}
+
+        found = answers.read_list_page(SETTINGS, request, answer(200, page))
+
+        assert (found.is_last, found.is_certain) == (is_last is not False, is_last is not None)
+
+    @pytest.mark.parametrize(
+        "content", [{}, {"data": []}, {"data": {}, "pagination": {}}, {"data": [{}], "pagination": {}}]
+    )
+    def test_an_answer_that_is_not_a_page_is_unreadable(self, content: object) -> None:
+        """It lacks documented fields."""
+        with pytest.raises(exceptions.TelzinoUnreadableAnswerError):
+            answers.read_page(SETTINGS, LIST_CALLS, answer(200, content))
+
+    def test_items_that_appear_again_are_left_out(self) -> None:
+        """New calls push items to the next page; and a limit of pages ends the reading."""
+        pages = answers.Pages(limit=2)
+
+        wanted = [pages.wanted(), pages.wanted(), pages.wanted()]
+
+        assert wanted == [True, True, False]
+        assert pages.new([{"id": "a"}, {"id": "b"}]) == [{"id": "a"}, {"id": "b"}]
+        assert pages.new([{"id": "b"}, {"id": "c"}]) == [{"id": "c"}]
+
+    def test_a_further_reading_ends_at_a_page_without_new_items(self) -> None:
+        """It leaves out the items of the earlier one, and a new item that pushed others on doesn't end it."""
+        known: set[str] = set()
+        first = answers.Pages(known=known)
+        first.new([{"id": "a"}, {"id": "b"}])
+        first.new([{"id": "c"}])
+
+        second = answers.Pages(known=known)
+
+        assert second.new([{"id": "new"}, {"id": "a"}]) == [{"id": "new"}]
+        assert second.wanted()
+        assert second.new([{"id": "b"}, {"id": "c"}]) == []
+        assert not second.wanted()
