@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,22 +14,25 @@ from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.models import is_record
 
-MAX_STALE_PAGES = 3  # pages in a row without anything new, after which a list counts as read
+MAX_STALE_PAGES = 3  # pages in a row without a new item, after which a list counts as read
 
 
 class ListPage(NamedTuple):
-    """One page of a list, whose items are exactly as the API gives them."""
+    """One page of a list, with its items as the API gives them."""
 
     items: list[dict[str, Any]]
     total: int
-    """How many there are on all pages; 0 when the API doesn't say."""
+    """How many items there are on all pages; 0 if the API doesn't say."""
     is_last: bool
     is_certain: bool
-    """Whether the API says for sure that it is, or isn't, the last one."""
+    """Whether the API says unambiguously if it is the last one."""
 
 
 def read_answer(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> dict[str, Any]:
     """Turn an answer into its JSON object, or raise what it means.
+
+    Returns:
+        What the API gave, with U+FFFD in place of text that Airflow can't store: lone surrogates and NUL.
 
     Raises:
         TelzinoError: The subclass that fits the status code; see ``airflow_provider_telzino.exceptions``.
@@ -39,7 +43,7 @@ def read_answer(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> d
 
 
 def read_record(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> dict[str, Any]:
-    """Read a call record, exactly as the API gives it, or the 202 answer of placing a call."""
+    """Read a call record, or the 202 answer of placing a call."""
     record = read_answer(settings, request, answer)
     if not is_record(record):
         raise errors.unreadable(
@@ -68,19 +72,19 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
         )
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
-            raise errors.unreadable(settings, request, "The list holds an item without an `id`.")
+            raise errors.unreadable(settings, request, "The list contains an item without an `id`.")
     total, has_next = pagination.get("total"), _has_next(request, pagination)
     return ListPage(
         items,
         total=total if isinstance(total, int) else 0,
         is_last=not (has_next and items),
-        # An empty page that goes on, or a list that doesn't say: its end is nowhere.
+        # Not so for an empty page that says that more follow, and for a list that says neither.
         is_certain=isinstance(has_next, bool) and (bool(items) or not has_next),
     )
 
 
 def _has_next(request: ApiRequest, pagination: Mapping[str, Any]) -> object:
-    """Read whether more pages follow; from their number, where that isn't said."""
+    """Read whether more pages follow, or derive it from their number."""
     has_next, pages = pagination.get("hasNext"), pagination.get("totalPages")
     if has_next is None and isinstance(pages, int) and request.params:
         return int(request.params["page"]) < pages
@@ -90,25 +94,25 @@ def _has_next(request: ApiRequest, pagination: Mapping[str, Any]) -> object:
 def read_certain_page(
     settings: Settings, request: ApiRequest, answer: ApiAnswer
 ) -> tuple[list[dict[str, Any]], ApiRequest | None]:
-    """Read one page of a list as ``read_page`` does, but refuse one that leaves open whether more follow.
+    """Read one page of a list as ``read_page`` does, but refuse a page that leaves open whether more follow.
 
-    A list that ends too early looks like one that lacks a call, which would then be placed again.
+    A call that is missing because the list ended too early would be placed again.
     """
     page = read_list_page(settings, request, answer)
     if not page.is_certain:
-        raise errors.unreadable(settings, request, "The list doesn't say whether it goes on.")
+        raise errors.unreadable(settings, request, "The list doesn't say whether more pages follow.")
     return page.items, None if page.is_last else next_page(request)
 
 
 class Pages:
-    """Keeps count of a list's pages while they are read.
+    """Counts the pages of a list while they are read, and leaves out items that were read before.
 
-    Calls that are placed meanwhile push others to the next page, where they come again: those are left out.
+    Calls that are placed meanwhile push others to the next page, where they appear again.
 
     Args:
         limit: How many pages to read at most.
-        known: The ids of what earlier readings have seen, which is left out, too; this one adds its own. If
-            there are any, the first page without anything new is the last one.
+        known: The ids of items that earlier readings have seen. They are left out, too, and this reading adds
+            its own. If there are any, the first page without a new item is the last one to be read.
     """
 
     def __init__(self, limit: int | None = None, known: set[str] | None = None) -> None:
@@ -118,12 +122,12 @@ class Pages:
         self._seen: set[str] = set() if known is None else known
 
     def wanted(self) -> bool:
-        """Whether one more page is to be read. Each question counts as a page."""
+        """Whether one more page should be read. Each call of this method counts as a page."""
         self._left -= 1
         return self._left >= 0 and self._stale < self._most_stale
 
     def new(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Leave out what an earlier page had."""
+        """Leave out the items that an earlier page had."""
         new = [item for item in items if item["id"] not in self._seen]
         self._seen.update(item["id"] for item in new)
         self._stale = 0 if new else self._stale + 1
@@ -132,13 +136,41 @@ class Pages:
 
 def _json_object(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> dict[str, Any]:
     try:
-        content = _JSON.decode(answer.body.decode(json.detect_encoding(answer.body), "surrogatepass"))
+        content = _JSON.decode(_storable(answer.body))
     except (ValueError, RecursionError):
-        # Not chained: the parser's error holds the body.
+        # Not chained: the parser's error contains the body.
         raise errors.unreadable(settings, request, f"The answer ({answer.status}) is not JSON.") from None
     if not isinstance(content, dict):
         raise errors.unreadable(settings, request, f"The answer ({answer.status}) is not a JSON object.")
     return content
+
+
+def _storable(body: bytes) -> str:
+    """Decode a body, with U+FFFD in place of what Airflow can't store: lone surrogates and NUL.
+
+    Nearly every body has none. The JSON text is corrected, keys and values at once: to search the parsed
+    records would cost more, and they may be nested too deep for it.
+    """
+    encoding = json.detect_encoding(body)
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError:
+        text = _SURROGATE.sub("\ufffd", body.decode(encoding, "surrogatepass"))
+    if _SUSPECT.search(text):
+        text = _ESCAPE.sub(lambda escape: "\\ufffd" if escape.group("unstorable") else escape.group(), text)
+    return text
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # a quick check, which pairs pass, too
+_ESCAPE = re.compile(
+    r"""\\(?:
+        \\  # an escaped backslash, after which a u begins no escape
+        | u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}  # a pair: one character, such as an emoji
+        | (?P<unstorable> u0000 | u[dD][89a-fA-F][0-9a-fA-F]{2})
+    )""",
+    re.VERBOSE,
+)
 
 
 def _refuse_constant(name: str) -> None:

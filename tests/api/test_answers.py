@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from airflow_provider_telzino.api import answers, endpoints
 from airflow_provider_telzino.api.messages import ApiAnswer
 from tests.conftest import AGENT_ID, CALL_ID
 from tests.support.api_values import GET_CALL, LIST_CALLS, SETTINGS, answer
+
+RECORD = {"id": CALL_ID, "status": "completed"}
 
 
 class TestRecords:
@@ -37,6 +40,7 @@ class TestRecords:
             b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": null}',
             b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": ""}',
             b'{"id": "de79aee6-ae41-4003-a3f4-ba9d77b59bd8", "status": "completed"}',
+            b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e\\u0000", "status": "completed"}',
             b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "completed", "duration": NaN}',
             b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "\\ud8zz"}',
             b'{"id": "0fc6daf8-7251-4553-9488-867ba0b82d8e", "status": "caf\xe9"}',
@@ -53,6 +57,81 @@ class TestRecords:
         assert caught.value.__cause__ is None
         assert "telzino_test" in str(caught.value)
         assert CALL_ID in str(caught.value)
+
+
+class TestTextThatAirflowCannotStore:
+    """Lone surrogates and NUL become U+FFFD when an answer is read."""
+
+    @pytest.mark.parametrize(
+        ("json_text", "stored"),
+        [
+            (rb"\ud83d", "�"),
+            (rb"\uDC00", "�"),
+            (rb"a\ud83db", "a�b"),
+            (rb"\ude00\ud83d", "��"),  # the halves of a pair, in the wrong order
+            (rb"\ud83d\ud83d\ude00", "�😀"),
+            (rb"\u0000", "�"),
+            (rb"a\u0000\u0000", "a��"),
+            (rb"\\\ud83d", "\\�"),
+            (rb"\\ud83d\ude00", "\\ud83d�"),  # an escaped backslash, and a lone surrogate after it
+            (rb"\\\\u0000", "\\\\u0000"),
+            (b"\xed\xa0\xbd", "�"),  # as careless UTF-8
+            (b"\xed\xa0\xbd and \\u0000", "� and �"),
+        ],
+    )
+    def test_it_is_replaced_in_keys_and_values(self, json_text: bytes, stored: str) -> None:
+        """However deep it is nested, and whatever escapes it."""
+        body = b'{"id": "%s", "status": "completed", "%s": [{"a": "%s"}]}' % (
+            CALL_ID.encode(),
+            *[json_text] * 2,
+        )
+
+        record = answers.read_record(SETTINGS, GET_CALL, ApiAnswer(200, body))
+
+        assert record == RECORD | {stored: [{"a": stored}]}
+        assert json.dumps(record, ensure_ascii=False).encode()
+
+    @pytest.mark.parametrize(
+        ("json_text", "text"),
+        [
+            (rb"\ud83d\ude00 \uD83D\uDE00", "😀 😀"),
+            ("😀".encode(), "😀"),
+            (rb"\\ud83d \\u0000", "\\ud83d \\u0000"),
+            (rb"\\\\ud83d", "\\\\ud83d"),
+            (rb"\u00e9\n\"\t\/\ud7ff\ue000\ufffd", 'é\n"\t/\ud7ff\ue000�'),
+            (rb"\u0001\u0010", "\x01\x10"),
+        ],
+    )
+    def test_other_text_is_kept(self, json_text: bytes, text: str) -> None:
+        """An emoji as a pair of escapes, and a backslash that only looks like the start of one."""
+        body = b'{"id": "%s", "status": "completed", "summary_text": "%s"}' % (CALL_ID.encode(), json_text)
+
+        assert answers.read_record(SETTINGS, GET_CALL, ApiAnswer(200, body))["summary_text"] == text
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+    def test_in_every_encoding_of_json(self, encoding: str) -> None:
+        """RFC 8259 wants UTF-8, and some servers send a byte order mark or another encoding."""
+        text = json.dumps(RECORD | {"summary_text": "emoji 😀", "error": "\ud83d"})
+        unescaped = text.replace("\\ud83d\\ude00", "😀")
+
+        record = answers.read_record(SETTINGS, GET_CALL, ApiAnswer(200, unescaped.encode(encoding)))
+
+        assert record == RECORD | {"summary_text": "emoji 😀", "error": "�"}
+
+    def test_in_a_list(self) -> None:
+        """Calls and call logs are read the same way; an id is just text there."""
+        log = {"id": "\ud800", "transcript_json": [{"text": "a\x00"}], "session_data": {"\x00": "\udfff"}}
+        content = {"data": [log], "pagination": {"hasNext": False}}
+
+        items, _ = answers.read_page(SETTINGS, LIST_CALLS, answer(200, content))
+
+        assert items == [{"id": "�", "transcript_json": [{"text": "a�"}], "session_data": {"�": "�"}}]
+
+    def test_in_a_status(self) -> None:
+        """It is in every log line about the call."""
+        record = answers.read_record(SETTINGS, GET_CALL, answer(200, RECORD | {"status": "on\ud800hold"}))
+
+        assert record["status"] == "on�hold"
 
 
 class TestLists:

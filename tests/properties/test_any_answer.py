@@ -63,6 +63,12 @@ PRIVATE = st.dictionaries(
     | CODES
     | st.lists(st.sampled_from([CONTEXT, NUMBER]) | CODES, max_size=3),
 )
+ANY_TEXT = st.text(st.characters(exclude_categories=()) | st.sampled_from("\\\x00u\ud83d\ude00\udfffd8"))
+STORABLE_JSON = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+    max_leaves=12,
+)
 
 
 def as_json(content: Any) -> bytes:
@@ -145,6 +151,30 @@ def test_an_answer_is_what_it_promises_or_an_error_of_ours(answer: ApiAnswer, re
             assert isinstance(result, dict)
         else:
             assert all(isinstance(item["id"], str) for item in result[0])
+
+
+def storable(content: Any) -> Any:
+    """Replace what Airflow can't store, the obvious way."""
+    if isinstance(content, str):
+        return "".join("\ufffd" if each == "\0" or "\ud800" <= each <= "\udfff" else each for each in content)
+    if isinstance(content, dict):
+        return {storable(name): storable(value) for name, value in content.items()}
+    return [storable(each) for each in content] if isinstance(content, list) else content
+
+
+@given(
+    st.dictionaries(ANY_TEXT, STORABLE_JSON, max_size=4), st.booleans(), st.sampled_from(["utf-8", "utf-16"])
+)
+@example({"a": "\\\ud83d", "b\0": ["😀\ud83d"]}, True, "utf-8")
+def test_whatever_is_read_can_be_stored(content: dict[str, Any], escaped: bool, encoding: str) -> None:
+    """Lone surrogates and NUL become U+FFFD, in keys and values; all else is as the API gives it."""
+    text = json.dumps(content, ensure_ascii=escaped)
+    body = text.encode(encoding, "surrogatepass")
+
+    read = answers.read_answer(SETTINGS, REQUEST, ApiAnswer(200, body))
+
+    assert read == storable(json.loads(body.decode(encoding, "surrogatepass")))
+    assert json.dumps(read, ensure_ascii=False).encode()
 
 
 @given(st.text() | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(str), HEADERS)
