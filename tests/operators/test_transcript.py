@@ -26,14 +26,14 @@ def get(transcript_id: Any, **arguments: Any) -> Any:
 
 @pytest.fixture
 def record(sandbox: Sandbox) -> dict[str, Any]:
-    """A call that people have talked in."""
+    """A call with a conversation."""
     call = sandbox.place()
     sandbox.clock.advance(300)
     return sandbox.call(call["id"])
 
 
 def test_the_text_of_a_record(record: dict[str, Any]) -> None:
-    """By default, what was said is pushed as one text."""
+    """By default, the transcript is pushed as one text."""
     text = get(record)
 
     assert text.startswith("[")
@@ -43,7 +43,7 @@ def test_the_text_of_a_record(record: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("include_partial", [False, True])
 def test_entries(record: dict[str, Any], include_partial: bool) -> None:
-    """Entries that a later one has replaced are left out, unless they are asked for."""
+    """Partial entries are left out, unless the task wants them."""
     entries = get(record, content="entries", include_partial=include_partial)
 
     assert {"text", "speaker", "timestamp", "is_partial", "created_at"} == set(entries[0])
@@ -62,10 +62,10 @@ def test_the_whole_log(record: dict[str, Any]) -> None:
     assert {**log, "transcript_json": None} == {**exact, "transcript_json": None}
 
 
-def test_the_records_agent_is_asked(
+def test_the_agent_of_the_record_is_used(
     sandbox: Sandbox, record: dict[str, Any], connect: ConnectionSetter
 ) -> None:
-    """A record says which agent has made the call."""
+    """A record says which agent made the call."""
     connect(sandbox, extra={"agent_id": None})
 
     assert get(record)
@@ -73,7 +73,7 @@ def test_the_records_agent_is_asked(
 
 
 def test_a_log_that_is_not_there_yet_is_waited_for(sandbox: Sandbox, record: dict[str, Any]) -> None:
-    """It may come a moment after the call's end."""
+    """It may appear a moment after the end of the call."""
     sandbox.faults.next("GET", "call-logs", raw_body=NO_LOGS, times=3)
 
     assert get(record)
@@ -81,7 +81,7 @@ def test_a_log_that_is_not_there_yet_is_waited_for(sandbox: Sandbox, record: dic
 
 
 def test_pages_are_small(sandbox: Sandbox, record: dict[str, Any]) -> None:
-    """A call log holds all that was said, with all partial entries: a hundred don't fit into an answer."""
+    """A call log contains a whole conversation, with all partial entries: a hundred exceed an answer."""
     for _ in range(25):
         sandbox.add_call("completed")
 
@@ -89,8 +89,8 @@ def test_pages_are_small(sandbox: Sandbox, record: dict[str, Any]) -> None:
     assert [request.query["limit"] for request in sandbox.requests] == ["20", "20"]
 
 
-def test_a_further_look_reads_only_the_newest(sandbox: Sandbox, record: dict[str, Any]) -> None:
-    """Until the last one: the order of call logs isn't documented, so that reads them all once more."""
+def test_a_further_search_reads_only_the_newest(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """Until the last search, which reads all of them again: the order of call logs isn't documented."""
     for _ in range(45):
         sandbox.add_call("completed")
 
@@ -102,9 +102,61 @@ def test_a_further_look_reads_only_the_newest(sandbox: Sandbox, record: dict[str
     assert pages[-4:] == [1, 1, 2, 3]
 
 
+@pytest.mark.parametrize("content", ["entries", "log"])
+@pytest.mark.parametrize(
+    "entries", [["Hello!"], [{"text": "Hello!"}, None], [["Hello!"]], {"0": {}}, "Hello!", 5]
+)
+def test_entries_that_are_not_a_list_of_objects(
+    sandbox: Sandbox, record: dict[str, Any], entries: object, content: str
+) -> None:
+    """An error that names the field; as text, or as the log that the API gave, the transcript isn't lost."""
+    log = {
+        "id": record["transcript_id"],
+        "transcript_text": "[0.50s] agent: Hello!",
+        "transcript_json": entries,
+    }
+    page = json.dumps({"data": [log], "pagination": {"hasNext": False}}).encode()
+    sandbox.faults.next("GET", "call-logs", raw_body=page, times=3)
+
+    with pytest.raises(
+        exceptions.TelzinoUnreadableAnswerError, match=r"`transcript_json`.* list of"
+    ) as caught:
+        get(record, content=content)
+
+    assert record["transcript_id"] in str(caught.value)
+    assert "Hello" not in str(caught.value)
+    assert get(record) == "[0.50s] agent: Hello!"
+    assert get(record, content="log", include_partial=True) == log
+
+
+def test_a_log_without_entries(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """The API has null there, as in other fields."""
+    log = {"id": record["transcript_id"], "transcript_json": None}
+    page = json.dumps({"data": [log], "pagination": {"hasNext": False}}).encode()
+    sandbox.faults.next("GET", "call-logs", raw_body=page, times=2)
+
+    assert get(record, content="entries") == []
+    assert get(record, content="log", include_partial=True) == log
+
+
+def test_text_that_airflow_cannot_store(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """It becomes U+FFFD, so that the transcript reaches XCom; an emoji stays as it is."""
+    entry = {"text": "Bye \ud83d\ude00\x00\ud83d", "is_partial": False}
+    log = {
+        "id": record["transcript_id"],
+        "transcript_text": "[0.50s] user: \udc00",
+        "transcript_json": [entry],
+    }
+    page = json.dumps({"data": [log], "pagination": {"hasNext": False}}).encode()
+    sandbox.faults.next("GET", "call-logs", raw_body=page, times=2)
+
+    assert get(record) == "[0.50s] user: \ufffd"
+    assert get(record, content="entries")[0]["text"] == "Bye 😀\ufffd\ufffd"
+
+
 @pytest.mark.parametrize("text", [None, 5])
 def test_a_log_without_text(sandbox: Sandbox, record: dict[str, Any], text: object) -> None:
-    """An XCom that says None would be taken for a transcript; a retry may find the text."""
+    """An XCom with None would pass for a transcript; a retry may find the text."""
     log = {"id": record["transcript_id"], "transcript_text": text, "transcript_json": []}
     page = json.dumps({"data": [log], "pagination": {"hasNext": False}}).encode()
     sandbox.faults.next("GET", "call-logs", raw_body=page, times=2)
@@ -117,7 +169,7 @@ def test_a_log_without_text(sandbox: Sandbox, record: dict[str, Any], text: obje
 
 
 def test_the_wait_is_bounded(sandbox: Sandbox, record: dict[str, Any]) -> None:
-    """A log that doesn't come is an error that says what was looked for, and where."""
+    """A log that doesn't appear is an error that says what was searched for, and where."""
     sandbox.faults.next("GET", "call-logs", raw_body=NO_LOGS, times=1_000)
 
     with pytest.raises(exceptions.TelzinoNotFoundError, match=record["transcript_id"]) as caught:
@@ -129,7 +181,7 @@ def test_the_wait_is_bounded(sandbox: Sandbox, record: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("status", ["no_answer", "busy", "failed"])
 def test_a_call_that_never_connected(sandbox: Sandbox, status: str) -> None:
-    """It has no transcript and won't get one: the task fails without retries and without a request."""
+    """It will never have a transcript: the task fails without retries and without a request."""
     record = sandbox.add_call(status)
 
     with pytest.raises(exceptions.TelzinoNoTranscriptError, match=status) as caught:
@@ -143,18 +195,21 @@ def test_a_call_that_never_connected(sandbox: Sandbox, status: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"id": CALL_ID, "status": "dialing", "transcript_id": None}, "not final: it says dialing"),
+        ({"id": CALL_ID, "status": "dialing", "transcript_id": None}, "not final: its status is dialing"),
         ({"id": CALL_ID, "status": "completed"}, "no `transcript_id`.*`record_fields`"),
         ({"id": CALL_ID, "transcript_id": CALL_ID}, "no `status`.*`record_fields`"),
         ({"id": CALL_ID, "status": "queued", "room_name": "r"}, "no `transcript_id`"),
+        ({"id": CALL_ID, "status": ["completed"], "transcript_id": CALL_ID}, "`status` .* of type list"),
+        ({"id": "John", "to_number": "+18135551234"}, "no `status` and no `transcript_id`"),
         ("None", "`transcript_id` should be a UUID"),
     ],
 )
-def test_what_is_no_final_record(sandbox: Sandbox, given: Any, words: str) -> None:
-    """The error says what is missing."""
-    with pytest.raises(exceptions.TelzinoConfigurationError, match=words):
+def test_a_record_that_is_not_final(sandbox: Sandbox, given: Any, words: str) -> None:
+    """The error says what is missing, and quotes nothing but ids and statuses."""
+    with pytest.raises(exceptions.TelzinoConfigurationError, match=words) as caught:
         get(given)
 
+    assert "John" not in str(caught.value)
     assert sandbox.requests == []
 
 
