@@ -1,4 +1,4 @@
-"""A local Telzino to develop and test against: ``python -m airflow_provider_telzino.sandbox``.
+"""A local Telzino for development and tests: ``python -m airflow_provider_telzino.sandbox``.
 
 It implements the documented API in memory, on loopback. No phone rings.
 """

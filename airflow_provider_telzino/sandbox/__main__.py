@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8765
 WRONG_OPTIONS = 2
-"""The exit code that argparse has for them too."""
+"""argparse's exit code for wrong options."""
 
 
 def share(text: str) -> float:
-    """Read a share of all requests, from 0 to 1."""
+    """Parse a share of all requests, from 0 to 1."""
     rate = float(text)
     if not 0 <= rate <= 1:
         raise ValueError
@@ -32,7 +32,7 @@ def share(text: str) -> float:
 
 
 def positive(text: str) -> float:
-    """Read a number over 0."""
+    """Parse a number over 0."""
     number = float(text)
     if not 0 < number < math.inf:
         raise ValueError
@@ -40,12 +40,12 @@ def positive(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
-    """Read a number of seconds."""
+    """Parse a number of seconds."""
     return float(text) if float(text) == 0 else positive(text)
 
 
 def span(text: str) -> tuple[float, float]:
-    """Read seconds, or the least and the most of them, such as ``0.1-0.5``."""
+    """Parse seconds, or their minimum and maximum, such as ``0.1-0.5``."""
     least, _, most = text.partition("-")
     times = (not_negative(least), not_negative(most or least))
     if times[0] > times[1]:
@@ -54,7 +54,7 @@ def span(text: str) -> tuple[float, float]:
 
 
 def port(text: str) -> int:
-    """Read a TCP port."""
+    """Parse a TCP port."""
     number = int(text)
     if not 0 <= number <= 65_535:
         raise ValueError
@@ -62,7 +62,7 @@ def port(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Read a number of agents."""
+    """Parse a number of agents."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -70,7 +70,7 @@ def count(text: str) -> int:
 
 
 def header_value(text: str) -> str:
-    """Read what can be a header."""
+    """Parse the value of a header."""
     if not text.isascii() or not text.isprintable():
         raise ValueError
     return text
@@ -85,30 +85,30 @@ def parser() -> argparse.ArgumentParser:
     )
     add = options.add_argument
     add("--host", default="127.0.0.1", help="loopback address to listen on")
-    add("--port", type=port, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
-    add("--speed", type=positive, default=1.0, metavar="TIMES", help="how many times faster than real calls")
+    add("--port", type=port, default=DEFAULT_PORT, help="port to listen on; 0 for a free one")
+    add("--speed", type=positive, default=1.0, metavar="TIMES", help="how many times faster than real time")
     add("--seed", type=int, help="repeat ids, outcomes and times of an earlier run (default: a new one)",
         default=argparse.SUPPRESS)  # fmt: skip
     add("--agents", type=count, default=1, metavar="N", help="how many agents there are")
     add("--list-lag", type=not_negative, default=0.0, metavar="SECONDS",
-        help="until a new call shows up in the list (in the sandbox's time)")  # fmt: skip
+        help="until a new call appears in the list (on the sandbox's clock)")  # fmt: skip
 
     access = options.add_argument_group("access")
     add = access.add_argument
-    add("--client-id", default=CLIENT_ID, metavar="TEXT", help="to fetch tokens with")
-    add("--client-secret", default=CLIENT_SECRET, metavar="TEXT", help="to fetch tokens with")
-    add("--access-token", default=ACCESS_TOKEN, metavar="TEXT", help="a token to paste; it doesn't expire")
+    add("--client-id", default=CLIENT_ID, metavar="TEXT", help="for fetching tokens")
+    add("--client-secret", default=CLIENT_SECRET, metavar="TEXT", help="for fetching tokens")
+    add("--access-token", default=ACCESS_TOKEN, metavar="TEXT", help="a token for pasting; it doesn't expire")
     add("--token-lifetime", type=positive, default=86_400.0, metavar="SECONDS",
-        help="of fetched tokens (in the sandbox's time)")  # fmt: skip
+        help="of fetched tokens (on the sandbox's clock)")  # fmt: skip
 
-    faults = options.add_argument_group("faults", "What goes wrong on purpose, in real time.")
+    faults = options.add_argument_group("faults", "Faults to inject, in real time.")
     add = faults.add_argument
     add("--latency", type=span, default=(0.0, 0.0), metavar="SECONDS[-SECONDS]",
         help="how long answers take, such as 0.2 or 0.1-2")  # fmt: skip
     add("--error-rate", type=share, default=0.0, metavar="0..1",
-        help="share of requests answered with 500; of POSTs, half of them did place the call")  # fmt: skip
+        help="share of requests answered with 500; half of the POSTs among them place the call")  # fmt: skip
     add("--rate-limit", type=positive, default=None, metavar="PER_SECOND",
-        help="answer 429 to what is beyond so many requests a second")  # fmt: skip
+        help="answer 429 to all further requests within a second")  # fmt: skip
     add("--rate-limit-rate", type=share, default=0.0, metavar="0..1",
         help="share of requests answered with 429")  # fmt: skip
     add("--retry-after", type=header_value, default=None, metavar="VALUE",
@@ -117,12 +117,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def welcome(sandbox: Sandbox, options: argparse.Namespace, seed: int) -> str:
-    """Return what the user needs to begin."""
+    """Return what the user needs to start."""
     extra = json.dumps({"agent_id": sandbox.agent_ids[0]})
     agents = "\n".join(f"               {agent_id}" for agent_id in sandbox.agent_ids[1:])
     numbers = "\n".join(f"  {magic.number}  {magic.description}" for magic in TABLE)
     return f"""\
-Telzino sandbox: {sandbox.url}/ (open it to see the calls live; Ctrl-C ends it)
+Telzino sandbox: {sandbox.url}/ (open it to see the calls live; Ctrl-C stops the sandbox)
 
 Agent          {sandbox.agent_ids[0]}{"" if not agents else chr(10) + agents}
 Client ID      {options.client_id}

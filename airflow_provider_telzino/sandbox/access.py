@@ -1,4 +1,4 @@
-"""Who may use the sandbox: OAuth client credentials, and the tokens that were given out."""
+"""Authentication: OAuth client credentials, and the access tokens that were issued."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from datetime import datetime, timedelta
 from airflow_provider_telzino.sandbox.clock import Clock
 
 CLIENT_ID = "sandbox"
-CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - published, good for the sandbox alone
+CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - public, and valid only in a sandbox
 ACCESS_TOKEN = "sandbox-token"  # noqa: S105 - same
 
 
 class Access:
-    """Gives out tokens and knows which are valid, on the sandbox's clock.
+    """Issues tokens and checks them, on the sandbox's clock.
 
-    :param access_token: a token that is valid from the start and doesn't expire, to be pasted
-    :param token_lifetime: seconds that a token lives that was given out for client credentials
+    Args:
+        clock: The sandbox's clock.
+        client_id: The OAuth client ID.
+        client_secret: Its secret.
+        access_token: A token for pasting: it is valid from the start and doesn't expire.
+        token_lifetime: Seconds after which a token that was issued for client credentials expires.
     """
 
     def __init__(
@@ -53,6 +57,6 @@ class Access:
             return expiry is None or self._clock.now() < expiry
 
     def revoke_all(self) -> None:
-        """Make every token invalid that there is, the pasted one included."""
+        """Make all tokens invalid, including the one for pasting."""
         with self._lock:
             self._expiry.clear()

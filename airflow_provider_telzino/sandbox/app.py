@@ -1,4 +1,4 @@
-"""The API's routes, on FastAPI: they read a request, ask the store, and shape the answer."""
+"""The routes of the API, on FastAPI: from a request, by the store, to an answer."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ERROR_CODES = {
     500: "internal_server_error",
 }
 STORE, ACCESS = "sandbox_store", "sandbox_access"
-"""Under these names the ASGI scope has what belongs to the one sandbox that is asked."""
+"""Names in the ASGI scope of what belongs to the one sandbox that received the request."""
 BEARER = HTTPBearer(auto_error=False, description="A token of `POST /oauth/token`")
 _DESCRIPTIONS = {
     400: "Bad parameters",
     401: "Missing or invalid token",
     403: "Not allowed",
     404: "Not found",
-    429: "Too many requests; `Retry-After` may be there",
+    429: "Too many requests; `Retry-After` may be present",
     500: "Server error",
 }
 
@@ -60,7 +60,7 @@ TheAccess = Annotated[Access, Depends(_access)]
 
 
 def problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return an error answer. Telzino does not document what its body looks like."""
+    """Return an error answer. Telzino does not document the shape of its body."""
     code = ERROR_CODES.get(status, f"http_{status}")
     return JSONResponse({"error": code, "message": message}, status, headers)
 
@@ -91,7 +91,7 @@ def build_app(store: Store, access: Access) -> Application:
 
 @functools.cache
 def _api() -> FastAPI:
-    """Return the application that the sandboxes of a process share: to make one takes long."""
+    """Return the application that all sandboxes of a process share, since building one takes long."""
     app = _SandboxApp(
         title="Telzino sandbox",
         description="A local stand-in for the Telzino API. No phone rings.",
@@ -154,7 +154,7 @@ def _agent_routes() -> APIRouter:
         page: schemas.PageNumber = 1,
         limit: schemas.PageSize = schemas.DEFAULT_PAGE_SIZE,
     ) -> JSONResponse:
-        """List the transcripts of the agent's calls, the call that ended last first."""
+        """List the transcripts of the agent's calls, latest end first."""
         logs, total = store.page_of_logs(store.agent(agent_id), page, limit)
         return page_answer(logs, page, limit, total)
 
@@ -169,9 +169,9 @@ def _agent_routes() -> APIRouter:
         agent_id: schemas.AgentId, body: schemas.CallRequest, store: TheStore
     ) -> JSONResponse:
         """Place a call. Not idempotent: two requests are two calls."""
-        asked = body.model_dump(exclude_unset=True)
-        asked["request_metadata"] = asked.pop("metadata", None)
-        call = store.place(agent_id, **asked)
+        requested = body.model_dump(exclude_unset=True)
+        requested["request_metadata"] = requested.pop("metadata", None)
+        call = store.place(agent_id, **requested)
         answer = {"id": call.id, "status": "queued", "room_name": call.room_name}
         return JSONResponse({**answer, "created_at": timestamp(call.created_at)}, 202)
 
@@ -237,10 +237,10 @@ async def _bad_parameters(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type alone
     wrong: dict[str, str] = {}
     for each in error.errors():
-        # The second part is the parameter's name; what follows is inside of it.
+        # The second part is the parameter's name; any further ones are inside of it.
         name = ".".join(str(part) for part in each["loc"][:2])
         wrong.setdefault(name, f"{name}: {each['msg']}")
-    # A name in the body may hold what UTF-8 can't.
+    # A name in the body may contain a lone surrogate, which can't be encoded.
     return problem(400, "; ".join(wrong.values()).encode("utf-8", "replace").decode())
 
 
@@ -253,7 +253,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Return the methods of all routes with the request's path; Starlette names those of the first one."""
+    """Return the methods of all routes with the request's path; Starlette returns only those of the first."""
     matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in matching for method in route.methods})
 

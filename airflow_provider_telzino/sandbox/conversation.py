@@ -1,4 +1,4 @@
-"""Plausible summaries and transcripts for calls that nobody made."""
+"""Invented summaries and transcripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ORDINARY_PACE = 4.0
 
 @dataclass(frozen=True)
 class Topic:
-    """A conversation and its summary. The agent and the user speak in turns, the agent first."""
+    """A conversation and its summary. Agent and user take turns, and the agent begins."""
 
     title: str
     summary: str
@@ -104,16 +104,16 @@ TOPICS = (
 
 
 def topic_of(seed: str, talk_time: float) -> Topic:
-    """Choose what a call is about; the same seed gives the same."""
+    """Choose the topic of a call; the same seed always gives the same one."""
     if talk_time < 2 * ORDINARY_PACE:
         return HANG_UP
-    return random.Random(seed).choice(TOPICS)  # noqa: S311 - it is to be repeatable, not secret
+    return random.Random(seed).choice(TOPICS)  # noqa: S311 - repeatable, not secret
 
 
 def entries(topic: Topic, talk_time: float) -> list[dict[str, Any]]:
-    """Return what was said: ``text``, ``speaker``, ``timestamp`` (seconds from the start), ``is_partial``.
+    """Return the lines: ``text``, ``speaker``, ``timestamp`` (seconds from the start), ``is_partial``.
 
-    Some of the user's lines come in twice, as speech recognition has them: partial, then final.
+    Some of the user's lines appear twice, as speech recognition produces them: partial, then final.
     """
     pace = talk_time / len(topic.lines)
     said: list[dict[str, Any]] = []

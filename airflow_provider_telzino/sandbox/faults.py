@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: rates and limits for all requests, and single faults for the next ones."""
+"""Fault injection: rates and limits for all requests, and single faults for the next ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request; see ``Faults.next``."""
+    """A fault of one request; see :meth:`Faults.next`."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -30,17 +30,17 @@ class Fault:
 
     @property
     def replaces_answer(self) -> bool:
-        """Whether the client gets something else than the API's own answer."""
+        """Whether the client gets something other than the API's own answer."""
         return self.status is not None or self.raw_body is not None or self.reset or self.hang
 
     @property
     def reaches_api(self) -> bool:
-        """Whether the API sees the request, so that a call is placed."""
+        """Whether the API handles the request, so that a call is placed."""
         return self.after_commit or not self.replaces_answer
 
 
 class TokenBucket:
-    """A limit of requests per second that lets short bursts through."""
+    """A limit of requests per second that allows short bursts."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -49,7 +49,7 @@ class TokenBucket:
         self._last: float | None = None
 
     def take(self, now: float) -> float:
-        """Take a request at this time; return the seconds to wait if the limit forbids it, else 0."""
+        """Count a request at this time; return the seconds to wait if the limit is exceeded, else 0."""
         if self._last is not None:
             self._tokens = min(self._size, self._tokens + (now - self._last) * self.rate)
         self._last = now
@@ -60,8 +60,8 @@ class TokenBucket:
 
 
 @dataclass
-class _Awaited:
-    """A fault that waits for its requests."""
+class _Pending:
+    """A fault of the next matching requests."""
 
     method: str
     path: re.Pattern[str]
@@ -70,19 +70,20 @@ class _Awaited:
 
 
 class Faults:
-    """Faults to inject. All may be changed while the sandbox runs, from any thread.
+    """Faults to inject. All can be changed while the sandbox runs, from any thread.
 
-    Rates are shares of all API requests, from 0 to 1. Latency, delays and the limit are real seconds,
-    whatever the sandbox's speed is: they are a matter between client and server.
+    Rates are shares of all API requests, from 0 to 1. Latency, delays and the limit are in real seconds,
+    whatever the sandbox's speed is.
 
-    :param latency: least and most seconds that an answer takes
-    :param error_rate: how many requests are answered with 500; with POST, half of these after the call was
-        placed
-    :param rate_limit_rate: how many requests are answered with 429
-    :param rate_limit: requests per second; what is beyond is answered with 429
-    :param retry_after: the ``Retry-After`` header of those 429 answers; any text, or ``"auto"`` for the
-        seconds until the limit lets the next request through (1 where no limit is set); ``None``: no header
-    :param seed: decides which requests the rates hit
+    Args:
+        latency: The minimum and maximum number of seconds that an answer takes.
+        error_rate: The share of requests that are answered with 500; for half of the POSTs among them, the
+            call is placed nevertheless.
+        rate_limit_rate: The share of requests that are answered with 429.
+        rate_limit: Requests per second; any more are answered with 429.
+        retry_after: The ``Retry-After`` header of these 429 answers: any text, ``"auto"`` for the seconds
+            until the limit allows the next request (1 if there is no limit), or ``None`` for no header.
+        seed: Determines which requests the rates affect.
     """
 
     def __init__(
@@ -96,29 +97,29 @@ class Faults:
         seed: int = 0,
     ) -> None:
         if not 0 <= latency[0] <= latency[1] < math.inf:
-            raise ValueError(f"latency is the least and the most seconds, not {latency}")
+            raise ValueError(f"`latency` should be a minimum and a maximum of seconds, not {latency}.")
         for name, rate in (("error_rate", error_rate), ("rate_limit_rate", rate_limit_rate)):
             if not 0 <= rate <= 1:
-                raise ValueError(f"{name} is between 0 and 1, not {rate}")
+                raise ValueError(f"`{name}` should be between 0 and 1, not {rate}.")
         self.latency = latency
         self.error_rate = error_rate
         self.rate_limit_rate = rate_limit_rate
         self.retry_after = retry_after
-        self._randomness = random.Random(seed)  # noqa: S311 - it is to be repeatable, not secret
-        self._awaited: list[_Awaited] = []
+        self._randomness = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._pending: list[_Pending] = []
         self._lock = threading.Lock()
         self._bucket: TokenBucket | None = None
         self.rate_limit = rate_limit
 
     @property
     def rate_limit(self) -> float | None:
-        """Requests per second that are let through; ``None`` for no limit."""
+        """Requests per second that are allowed; ``None`` for no limit."""
         return self._bucket.rate if self._bucket is not None else None
 
     @rate_limit.setter
     def rate_limit(self, rate: float | None) -> None:
         if rate is not None and rate <= 0:
-            raise ValueError(f"rate_limit is a number of requests per second over 0, not {rate}")
+            raise ValueError(f"`rate_limit` should be over 0 requests per second, not {rate}.")
         self._bucket = TokenBucket(rate) if rate is not None else None
 
     def next(
@@ -139,23 +140,24 @@ class Faults:
         hang: bool = False,
         delay: float = 0.0,
     ) -> None:
-        """Let something go wrong with the next matching requests. Faults are used up in the order given.
+        """Inject a fault into the next matching requests. Faults are used in the order of these calls.
 
-        :param method: such as ``"GET"``; empty for every method
-        :param path: a regular expression that is searched for in the path, such as ``"outbound-calls$"``
-        :param times: how many requests it happens to
-        :param status: answer with this status code
-        :param headers: and these headers
-        :param retry_after: the ``Retry-After`` header
-        :param location: the ``Location`` header; the status is then 302 unless another one is given
-        :param raw_body: answer with this body, with status 200 unless another one is given
-        :param content_type: of the answer with ``status`` or ``raw_body``
-        :param after_commit: let the API handle the request first, then drop its answer; without it, a POST
-            that goes wrong places no call
-        :param cut_off: announce the whole answer, send half of it, and close the connection
-        :param reset: reset the connection instead of answering
-        :param hang: never answer, until the client or the sandbox gives up
-        :param delay: answer so many real seconds late
+        Args:
+            method: Such as ``"GET"``; empty for every method.
+            path: A regular expression to search for in the path, such as ``"outbound-calls$"``.
+            times: How many requests it affects.
+            status: Answer with this status code.
+            headers: And with these headers.
+            retry_after: The ``Retry-After`` header.
+            location: The ``Location`` header; the default of ``status`` is 302 then.
+            raw_body: Answer with this body; the default of ``status`` is 200 then.
+            content_type: Of the answer with ``status`` or ``raw_body``.
+            after_commit: Let the API handle the request first, and then drop its answer. Otherwise, a POST
+                with a fault places no call.
+            cut_off: Announce the whole answer, send half of it, and close the connection.
+            reset: Reset the connection instead of answering.
+            hang: Don't answer until the client or the sandbox gives up.
+            delay: Answer so many real seconds late.
         """
         every_header = dict(headers or {})
         if retry_after is not None:
@@ -164,39 +166,37 @@ class Faults:
             every_header["Location"] = location
             status = status or 302
         if every_header and status is None and raw_body is None:
-            raise ValueError("Headers belong to an answer: give `status` or `raw_body` too.")
+            raise ValueError("Headers need an answer: give `status` or `raw_body`, too.")
         fault = Fault(status, every_header, raw_body, content_type, after_commit, cut_off, reset, hang, delay)
         if fault == Fault(content_type=content_type, after_commit=after_commit):
-            raise ValueError(
-                "Give what goes wrong: `status`, `raw_body`, `cut_off`, `reset`, `hang` or `delay`."
-            )
+            raise ValueError("Give the fault: `status`, `raw_body`, `cut_off`, `reset`, `hang` or `delay`.")
         with self._lock:
-            self._awaited.append(_Awaited(method.upper(), re.compile(path), times, fault))
+            self._pending.append(_Pending(method.upper(), re.compile(path), times, fault))
 
     def clear(self) -> None:
-        """Forget the single faults that have not happened yet."""
+        """Remove the single faults that have not been used yet."""
         with self._lock:
-            self._awaited.clear()
+            self._pending.clear()
 
     @property
     def waiting(self) -> int:
-        """How many requests the single faults still wait for."""
-        return sum(awaited.times for awaited in self._awaited)
+        """How many requests the single faults will still affect."""
+        return sum(pending.times for pending in self._pending)
 
     def for_request(self, method: str, path: str, now: float) -> Fault:
-        """Decide what happens to a request that came in at this time (seconds, of any clock)."""
+        """Decide about a request that is received at this time (seconds, on any clock)."""
         with self._lock:
             fault = self._single(method, path) or self._limited(now) or self._by_rate(method) or Fault()
             late = self._randomness.uniform(*self.latency) if self.latency[1] else 0.0
             return replace(fault, delay=fault.delay + late)
 
     def _single(self, method: str, path: str) -> Fault | None:
-        for awaited in self._awaited:
-            if awaited.method in ("", method) and awaited.path.search(path):
-                awaited.times -= 1
-                if awaited.times <= 0:
-                    self._awaited.remove(awaited)
-                return awaited.fault
+        for pending in self._pending:
+            if pending.method in ("", method) and pending.path.search(path):
+                pending.times -= 1
+                if pending.times <= 0:
+                    self._pending.remove(pending)
+                return pending.fault
         return None
 
     def _limited(self, now: float) -> Fault | None:
@@ -216,8 +216,8 @@ class Faults:
 
 
 def default_body(status: int) -> Mapping[str, str]:
-    """Return the body of an injected answer that was given none."""
-    return {"error": f"injected_{status}", "message": "The sandbox was told to answer so."}
+    """Return the body of an injected answer that has no ``raw_body``."""
+    return {"error": f"injected_{status}", "message": "The sandbox was configured to answer this."}
 
 
 __all__: Sequence[str] = ("Fault", "Faults", "TokenBucket", "default_body")

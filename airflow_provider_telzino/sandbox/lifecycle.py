@@ -1,4 +1,4 @@
-"""What becomes of a call, and when: decided in full when it is placed, read off at any later time."""
+"""The course of a call: its statuses and times are all decided when it is placed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Status = Literal["queued", "dispatching", "dispatched", "dialing", "in_progress"
 ENDED_STATUSES: tuple[str, ...] = get_args(EndedStatus)
 
 Range = tuple[float, float]
-"""The least and the most seconds that something takes."""
+"""The minimum and maximum of a duration, in seconds."""
 
 DISPATCH: Range = (0.3, 0.7)
-"""Of each of the two steps from the queue to the phone."""
+"""How long each of the two steps between queue and dialling takes."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One way for a call to go; each call draws its own times from the ranges."""
+    """One possible course of a call; each call draws its own times from the ranges."""
 
     status: str
     sip_status_code: int | None = None
     error: str | None = None
     queued: Range = (1.5, 2.5)
     ringing: Range | None = (4.0, 12.0)
-    """``None``: it fails before it is dialled."""
+    """``None`` if the call fails before it is dialled."""
     talking: Range | None = None
-    """``None``: nobody answers."""
+    """``None`` if nobody answers."""
 
 
 COMPLETED = Outcome("completed", talking=(20.0, 90.0))
@@ -46,7 +46,7 @@ NOT_DIALLED = Outcome("failed", None, "No agent worker could take the call.", ri
 
 
 class Step(NamedTuple):
-    """A call has this status from this many seconds after it was placed."""
+    """A status, and after how many seconds the call reaches it."""
 
     after: float
     status: str
@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A call's whole course; times are seconds after it was placed."""
+    """The whole course of a call; times are seconds since it was placed."""
 
     steps: tuple[Step, ...]
     answered_after: float | None = None
@@ -71,7 +71,7 @@ class Schedule:
         return self.ended_after is not None and self.ended_after <= elapsed
 
     def moved(self, elapsed: float, status: str, *, ends: bool) -> Schedule:
-        """Return the course of a call that goes as this one up to now, and then has this status for good."""
+        """Return a course that is the same up to now, and stays in this status from then on."""
         steps = tuple(step for step in self.steps if step.after < elapsed)
         answered = self.answered_after
         if answered is None or answered > elapsed:
@@ -88,27 +88,27 @@ class Schedule:
 
 
 def plan(outcome: Outcome, randomness: random.Random) -> Schedule:
-    """Draw the times of a call that goes this way."""
+    """Draw the times of a call with this outcome."""
     now = 0.0
     steps = [Step(now, "queued")]
 
-    def go_on(span: Range, status: str) -> float:
-        """Let time pass, whole microseconds as in timestamps, and take the next status."""
+    def step(span: Range, status: str) -> float:
+        """Add a step after a time from the range, in whole microseconds as in timestamps."""
         nonlocal now
         now = round(now + randomness.uniform(*span), 6)
         steps.append(Step(now, status))
         return now
 
     answered = None
-    go_on(outcome.queued, "dispatching")
-    go_on(DISPATCH, "dispatched")
+    step(outcome.queued, "dispatching")
+    step(DISPATCH, "dispatched")
     if outcome.ringing is None:
-        go_on(DISPATCH, outcome.status)
+        step(DISPATCH, outcome.status)
     else:
-        go_on(DISPATCH, "dialing")
+        step(DISPATCH, "dialing")
         if outcome.talking is None:
-            go_on(outcome.ringing, outcome.status)
+            step(outcome.ringing, outcome.status)
         else:
-            answered = go_on(outcome.ringing, "in_progress")
-            go_on(outcome.talking, outcome.status)
+            answered = step(outcome.ringing, "in_progress")
+            step(outcome.talking, outcome.status)
     return Schedule(tuple(steps), answered, now, outcome.sip_status_code, outcome.error)

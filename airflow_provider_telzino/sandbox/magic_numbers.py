@@ -1,4 +1,4 @@
-"""The numbers whose calls have a known outcome; a call to any other number completes."""
+"""Phone numbers whose calls have a known outcome; a call to any other number completes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from airflow_provider_telzino.sandbox.lifecycle import Outcome
 
 @dataclass(frozen=True)
 class MagicNumber:
-    """A phone number out of the range for fiction, and how its calls go."""
+    """A phone number from the range for fiction, and the outcomes of its calls."""
 
     number: str
     name: str
     description: str
     outcomes: tuple[Outcome, ...]
-    """Of its first call, its second, and so on; the last one holds for all further calls."""
+    """Of the first call to it, the second, and so on; the last one is that of all further calls."""
 
 
 TABLE = (
@@ -51,6 +51,6 @@ _OUTCOMES = {magic.number: magic.outcomes for magic in TABLE}
 
 
 def outcome_of(to_number: str, earlier_calls: int) -> Outcome:
-    """Return how a call to this number goes, after so many earlier calls to it."""
+    """Return the outcome of a call to this number, after so many earlier calls to it."""
     outcomes = _OUTCOMES.get(to_number, (lifecycle.COMPLETED,))
     return outcomes[min(earlier_calls, len(outcomes) - 1)]

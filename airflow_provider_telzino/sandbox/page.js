@@ -1,7 +1,7 @@
-// Shows the sandbox's calls and looks again every second. All that comes from a call is set as text, never as HTML.
+// Shows the sandbox's calls, and refreshes them every second. Text from a call is set as text, never as HTML.
 "use strict";
 
-const LOOK_AGAIN_MS = 1000;
+const REFRESH_MS = 1000;
 const CLASSES = ["status", "number", "placed", "talk", "outcome", "id"];
 const state = document.getElementById("state");
 const rows = document.querySelector("#calls tbody");
@@ -45,7 +45,7 @@ function row(call, now) {
   return line;
 }
 
-async function look() {
+async function refresh() {
   try {
     const answer = await fetch("/sandbox/calls.json", { cache: "no-store" });
     const seen = await answer.json();
@@ -57,10 +57,10 @@ async function look() {
     state.textContent = `Live, ${pace}.`;
     state.className = "";
   } catch (error) {
-    state.textContent = "The sandbox does not answer. Is it stopped?";
+    state.textContent = "The sandbox does not answer. Has it been stopped?";
     state.className = "lost";
   }
-  setTimeout(look, LOOK_AGAIN_MS);
+  setTimeout(refresh, REFRESH_MS);
 }
 
-look();
+refresh();

@@ -1,4 +1,4 @@
-"""The page at ``/`` that shows the calls live. It loads nothing from elsewhere."""
+"""The page at ``/`` that shows the calls live. It loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from importlib.resources import files
 from airflow_provider_telzino.sandbox.magic_numbers import TABLE
 
 LIVE_CALLS = 100
-"""How many calls the page shows, the newest ones."""
+"""How many calls the page shows: the newest ones."""
 
-# The page shows what others sent. It escapes it, and this forbids anything that would slip through.
+# The page shows what clients sent. It escapes that, and this policy blocks whatever it may have missed.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,7 +23,7 @@ def asset(name: str) -> str:
 
 
 def html_page() -> str:
-    """Return the page, with the table of magic numbers; the calls are filled in by its script."""
+    """Return the page with the table of magic numbers; its script fills in the calls."""
     rows = "\n".join(
         f"<tr><td><code>{escape(magic.number)}</code></td><td>{escape(magic.description)}</td></tr>"
         for magic in TABLE

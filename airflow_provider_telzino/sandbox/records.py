@@ -1,4 +1,4 @@
-"""A call, and the JSON that the API shows of it: record, list item, call log."""
+"""A call, and the JSON that the API returns for it: record, list item, call log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_IN_LISTS = frozenset({"call_context", "callback_url", "callback_delivered", 
 
 @dataclass(eq=False)
 class PlacedCall:
-    """What was asked for, and what becomes of it."""
+    """A call as it was requested, and its course."""
 
     id: str
     agent_id: str
@@ -30,13 +30,13 @@ class PlacedCall:
     request_metadata: dict[str, Any] | None = None
     callback_url: str | None = None
     overrides: Record = field(default_factory=dict)
-    """Fields that the record shows instead of what the schedule gives."""
+    """Fields of the record that replace those of the schedule."""
     final_record: Record | None = None
-    """The record of a call that ended: it doesn't change any more."""
+    """The record of a call that has ended: it no longer changes."""
 
     @property
     def room_name(self) -> str:
-        """The room that the conversation takes place in."""
+        """The room of the conversation."""
         return f"outbound-{self.id}"
 
     def elapsed(self, now: datetime) -> float:
@@ -70,7 +70,7 @@ def call_record(call: PlacedCall, now: datetime) -> Record:
         "call_context": call.call_context,
         "request_metadata": call.request_metadata,
         "callback_url": call.callback_url,
-        # The webhook's body is not documented, so the sandbox delivers none.
+        # The body of the webhook is not documented, so the sandbox doesn't send one.
         "callback_delivered": False if ended and call.callback_url is not None else None,
         "transcript_id": call.transcript_id if completed else None,
         "summary_text": _topic(call).summary_text if completed else None,
@@ -88,7 +88,7 @@ def call_record(call: PlacedCall, now: datetime) -> Record:
 
 
 def list_item(call: PlacedCall, now: datetime) -> Record:
-    """Return the call as lists show it (``GET /v1/agents/{agentId}/outbound-calls``)."""
+    """Return the call as an item of a list (``GET /v1/agents/{agentId}/outbound-calls``)."""
     return {name: value for name, value in call_record(call, now).items() if name not in NOT_IN_LISTS}
 
 
@@ -96,8 +96,8 @@ def call_log(call: PlacedCall, now: datetime) -> Record:
     """Return the transcript of a completed call (``GET /v1/agents/{agentId}/call-logs``)."""
     record = call_record(call, now)
     started = call.after(call.schedule.answered_after or 0)
-    said = conversation.entries(_topic(call), _talk_time(call))
-    final = [entry for entry in said if not entry["is_partial"]]
+    entries = conversation.entries(_topic(call), _talk_time(call))
+    final = [entry for entry in entries if not entry["is_partial"]]
     return {
         "id": record["transcript_id"],
         "agent_id": record["agent_id"],
@@ -107,15 +107,15 @@ def call_log(call: PlacedCall, now: datetime) -> Record:
         ),
         "transcript_json": [
             {**entry, "created_at": timestamp(started + timedelta(seconds=entry["timestamp"]))}
-            for entry in said
+            for entry in entries
         ],
-        "entry_count": len(said),
+        "entry_count": len(entries),
         "call_duration": record["duration"],
         "call_started_at": record["answered_at"],
         "call_ended_at": record["ended_at"],
         "session_data": {
             "caller_id": record["to_number"],
-            "total_entries": len(said),
+            "total_entries": len(entries),
             "final_entries": len(final),
         },
         "summary_text": record["summary_text"],

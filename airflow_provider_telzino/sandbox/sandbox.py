@@ -1,4 +1,4 @@
-"""``Sandbox``: a local Telzino to start, look into, and interfere with."""
+"""``Sandbox``: a local Telzino to start, inspect and control."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 
 
 class Sandbox:
-    """A Telzino API in this process, on loopback. It runs between ``with Sandbox() as sandbox:`` and its end.
+    """A Telzino API in this process, on loopback. It runs within ``with Sandbox() as sandbox:``.
 
-    Needs FastAPI and uvicorn (the extra ``sandbox``).
+    It needs FastAPI and uvicorn (the extra ``sandbox``).
 
-    :param speed: how many times faster than real calls its calls go
-    :param seed: decides ids, outcomes and times: the same seed and order of calls give the same ones
-    :param clock: ``"manual"`` for a clock that stands still until ``sandbox.clock.advance(seconds)``
-    :param agents: how many agents there are; the first one is ``DEFAULT_AGENT_ID``
-    :param faults: what goes wrong on purpose; also to be changed later, as ``sandbox.faults``
-    :param list_lag: seconds, on the sandbox's clock, until a call that was placed shows up in the list
-    :param token_lifetime: seconds, on the sandbox's clock, until a fetched token expires
-    :param client_id: to fetch tokens with
-    :param client_secret: to fetch tokens with
-    :param access_token: a token that is valid from the start and doesn't expire
-    :param host: the loopback address to listen on
-    :param port: 0 takes a free one
-    :param keep_requests: whether ``requests`` is filled; it grows without end
+    Args:
+        speed: How many times faster than real time its clock runs.
+        seed: Determines ids, outcomes and times: the same seed and order of calls give the same ones.
+        clock: ``"manual"`` for a clock that stands still until ``sandbox.clock.advance(seconds)``.
+        agents: How many agents there are; the first one is ``DEFAULT_AGENT_ID``.
+        faults: Faults to inject; they can be changed later, as ``sandbox.faults``.
+        list_lag: Seconds, on the sandbox's clock, until a new call appears in the list.
+        token_lifetime: Seconds, on the sandbox's clock, until a fetched token expires.
+        client_id: For fetching tokens.
+        client_secret: For fetching tokens.
+        access_token: A token for pasting: it is valid from the start and doesn't expire.
+        host: The loopback address to listen on.
+        port: The port to listen on; 0 is a free one.
+        keep_requests: Whether ``requests`` records what comes in; it grows without limit.
     """
 
     def __init__(
@@ -82,14 +83,16 @@ class Sandbox:
         self.stop()
 
     def start(self) -> None:
-        """Serve until ``stop``.
+        """Start the server; it runs until :meth:`stop`.
 
-        Raises ``ValueError`` for a host that isn't loopback, ``OSError`` for a port that is taken, and
-        ``ModuleNotFoundError`` where FastAPI or uvicorn is missing.
+        Raises:
+            ValueError: The host is not loopback.
+            OSError: The port is in use.
+            ModuleNotFoundError: FastAPI or uvicorn is not installed.
         """
         if self._server is not None:
-            raise RuntimeError("The sandbox runs already.")
-        # Only here, so that the package can be imported without the extra.
+            raise RuntimeError("The sandbox is already running.")
+        # Imported here, so that the package can be imported without the extra.
         from airflow_provider_telzino.sandbox.app import build_app
         from airflow_provider_telzino.sandbox.server import ThreadedServer, listening_socket
         from airflow_provider_telzino.sandbox.wire import Wire
@@ -103,7 +106,7 @@ class Sandbox:
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def stop(self) -> None:
-        """Close all connections and the port."""
+        """Close all connections and stop the server."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -112,7 +115,7 @@ class Sandbox:
     def url(self) -> str:
         """The base URL, such as ``http://127.0.0.1:8765``."""
         if self._url is None:
-            raise RuntimeError("The sandbox has no address before it is started.")
+            raise RuntimeError("The sandbox has no URL before it is started.")
         return self._url
 
     @property
@@ -122,12 +125,12 @@ class Sandbox:
 
     @property
     def tokens(self) -> list[str]:
-        """Every token that was ever valid, oldest first: the pasted one, and those that were given out."""
+        """Every token that was ever valid, oldest first: the one for pasting, and those that were fetched."""
         return list(self._access.issued)
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """The API requests that came in, oldest first. Clear it with ``requests.clear()`` as you like."""
+        """The API requests that were received, oldest first. ``requests.clear()`` empties the list."""
         return self._wire.requests if self._wire is not None else []
 
     @property
@@ -148,7 +151,7 @@ class Sandbox:
         metadata: dict[str, Any] | None = None,
         callback_url: str | None = None,
     ) -> Record:
-        """Place a call without a request, and return its record. Nothing is checked."""
+        """Place a call without a request and return its record. The arguments are not checked."""
         call = self._store.place(
             agent_id,
             to_number,
@@ -166,11 +169,15 @@ class Sandbox:
         to_number: str = MAGIC_NUMBERS["completed"],
         **fields: Any,
     ) -> Record:
-        """Put a call that has this status already and keeps it; return its record.
+        """Add a call that already is, and stays, in this status; return its record.
 
-        One that has ended has ended just now, so that it was placed earlier. The status may be any text.
+        A call in a terminal status has ended just now, so it was placed earlier.
 
-        :param fields: further fields of the record, shown as they are (such as ``ended_at``, or ``id``)
+        Args:
+            status: Any text.
+            agent_id: The agent that placed it.
+            to_number: The dialled number.
+            fields: Other fields of the record, such as ``ended_at`` or ``id``.
         """
         created_at = fields.get("created_at")
         call = self._store.add(
@@ -186,19 +193,25 @@ class Sandbox:
     def finish(self, call_id: str, status: str = "completed", **fields: Any) -> Record:
         """End a call now with this status, and return its record.
 
-        :param fields: fields of the record, shown as they are (such as ``error``)
+        Args:
+            call_id: The call.
+            status: A terminal status.
+            fields: Other fields of the record, such as ``error``.
         """
         return self._store.record(self._store.move(call_id, status, _as_json(fields), ends=True))
 
     def move(self, call_id: str, status: str, **fields: Any) -> Record:
-        """Give a call a status in which it stays, live, until it is moved again; return its record.
+        """Put a call into a status in which it stays, in progress, until the next change; return its record.
 
-        :param fields: fields of the record, shown as they are
+        Args:
+            call_id: The call.
+            status: Any text.
+            fields: Other fields of the record.
         """
         return self._store.record(self._store.move(call_id, status, _as_json(fields), ends=False))
 
     def revoke_tokens(self) -> None:
-        """Make all tokens invalid that there are: those that were fetched, and the pasted one."""
+        """Make all tokens invalid: those that were fetched, and the one for pasting."""
         self._access.revoke_all()
 
 

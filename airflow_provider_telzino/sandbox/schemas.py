@@ -1,4 +1,4 @@
-"""What the API takes and gives, as types: they check requests and make up the OpenAPI document."""
+"""The API's requests and answers as types, which check requests and make up the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CALLBACK_URL = re.compile(
 
 
 def _public_https_url(url: str) -> str:
-    """Check ``callback_url``. Only literal addresses are looked at: the sandbox asks no name server."""
+    """Check ``callback_url``. Only literal addresses are checked: the sandbox resolves no names."""
     match = _CALLBACK_URL.fullmatch(url)
     if match is None:
         raise ValueError("it must be a https:// URL")
@@ -46,7 +46,7 @@ def _plain_json_of_limited_size(metadata: dict[str, Any]) -> dict[str, Any]:
         compact = json.dumps(metadata, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(compact.encode())
     except (ValueError, RecursionError):
-        raise ValueError("it must be JSON that UTF-8 can hold, without NaN and Infinity") from None
+        raise ValueError("it must be JSON without NaN, Infinity and lone surrogates") from None
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"it has {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return metadata
@@ -91,7 +91,7 @@ class CallRequest(BaseModel):
     """A call to place."""
 
     to_number: Annotated[StrictStr, Field(pattern=E164_PATTERN, description="E.164")]
-    # What is left out is unset; null is refused, as everything that isn't documented.
+    # Optional fields may be left out, but null is not documented, so it is refused.
     call_context: Annotated[
         StrictStr, Field(max_length=MAX_CALL_CONTEXT_CHARACTERS, description="Appended to the system prompt")
     ] = Field(default_factory=str)
@@ -108,7 +108,7 @@ class CallRequest(BaseModel):
 
 
 class AcceptedCall(BaseModel):
-    """The answer to a call that was placed."""
+    """The answer to placing a call."""
 
     model_config = ConfigDict(extra="forbid")
     id: Uuid
@@ -145,7 +145,7 @@ class CallRecord(ListedCall):
 
 
 class Pagination(BaseModel):
-    """Where a page is among all pages."""
+    """The position of a page among all pages."""
 
     page: int
     limit: int
@@ -183,7 +183,7 @@ class AgentPage(BaseModel):
 
 
 class TranscriptEntry(BaseModel):
-    """One thing that was said."""
+    """One line of a conversation."""
 
     text: str
     speaker: str

@@ -24,7 +24,9 @@ BACKLOG = 2048
 def listening_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
-    Raises ``ValueError`` if the host is not loopback, and ``OSError`` if the port is taken.
+    Raises:
+        ValueError: The host is not loopback.
+        OSError: The port is in use.
     """
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
@@ -32,12 +34,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
         address = None
     if address is None or not address.is_loopback:
         raise ValueError(
-            f"The sandbox listens on loopback only, such as 127.0.0.1, not on {host}: "
-            "its credentials are known to everybody."
+            f"The sandbox listens on loopback only, such as 127.0.0.1, not on {host}, "
+            "since its credentials are public."
         )
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.create_server((str(address), port), family=family, backlog=BACKLOG)
-    # Connections inherit it. Without, an answer in two parts waits 40 ms for the client's acknowledgement.
+    # Connections inherit it. Without it, an answer in two parts waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -49,12 +51,12 @@ class ThreadedServer:
         self._listener = listener
         config = uvicorn.Config(
             application,
-            http=_protocol_that_shows_its_transport(),
+            http=_protocol_with_transport(),
             ws="none",
             lifespan="off",
             loop="asyncio",
             log_config=None,
-            log_level="warning",  # Nobody needs to read that it starts and ends.
+            log_level="warning",  # no messages about its start and end
             access_log=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -66,7 +68,7 @@ class ThreadedServer:
         self._failure: BaseException | None = None
 
     def start(self) -> None:
-        """Start the thread, and return when it serves."""
+        """Start the thread, and return when the server is ready."""
         self._thread.start()
         if not self._running.wait(START_TIMEOUT) or self._failure is not None:
             raise RuntimeError("The sandbox's server did not start.") from self._failure
@@ -80,7 +82,7 @@ class ThreadedServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # Reported by `start`, in the thread that waits for it.
+        except BaseException as error:  # `start` raises it, in its own thread
             self._failure = error
         finally:
             self._listener.close()
@@ -93,7 +95,7 @@ class ThreadedServer:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, but it ends at once: it neither polls for its end every 0.1 s nor waits for clients."""
+    """Uvicorn, but it stops at once: it neither checks for that every 0.1 s only, nor waits for clients."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -111,20 +113,20 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         if tasks := set(self.server_state.tasks):
-            await asyncio.wait(tasks, timeout=GRACE)  # They see that their client is gone.
+            await asyncio.wait(tasks, timeout=GRACE)  # They notice that their client has disconnected.
 
 
-def _protocol_that_shows_its_transport() -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP protocol; its transport is handed down in the ASGI scope's ``state``."""
+def _protocol_with_transport() -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP protocol, with its transport in the ``state`` of the ASGI scope."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
     except ImportError:
         from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol  # type: ignore[assignment]
 
-    class ShowingProtocol(Protocol):
+    class ProtocolWithTransport(Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self.app_state = {**self.app_state, TRANSPORT: transport}
-            self.access_log = False  # Uvicorn writes one wherever the root logger has a handler.
+            self.access_log = False  # Uvicorn writes one whenever the root logger has a handler.
             super().connection_made(transport)
 
-    return ShowingProtocol
+    return ProtocolWithTransport

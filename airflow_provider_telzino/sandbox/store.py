@@ -1,4 +1,4 @@
-"""All that the sandbox knows, in memory: agents, their calls and call logs."""
+"""The sandbox's data, in memory: agents, their calls and call logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 FORBIDDEN_AGENT_ID = "deadbeef-0000-4000-8000-000000000403"
-"""An agent that exists, but that no token of the sandbox may use."""
+"""An agent that exists, but which no token of the sandbox may use."""
 
 
 class NotFoundError(Exception):
@@ -43,22 +43,24 @@ class Agent:
     calls: list[PlacedCall] = field(default_factory=list)
     """Oldest first."""
     logged: list[PlacedCall] = field(default_factory=list)
-    """The calls that have a call log, by the time of their end, oldest first."""
+    """The calls that have a call log, in the order of their ends."""
     talking: list[tuple[datetime, int, PlacedCall]] = field(default_factory=list)
-    """A heap of the calls that will get a call log, by the time of their end."""
+    """A heap of the calls that will have a call log, by the time of their end."""
 
     @property
     def as_json(self) -> dict[str, str]:
-        """What the API tells of it; that it has more fields than these is likely."""
+        """The agent as the API returns it. Telzino's probably have more fields."""
         return {"id": self.id, "name": self.name}
 
 
 class Store:
     """Agents and calls; every method may be called from any thread.
 
-    :param seed: decides ids, outcomes and times: the same seed and order of calls give the same ones
-    :param agents: how many agents there are
-    :param list_lag: seconds until a call that was placed shows up in the list
+    Args:
+        clock: The sandbox's clock.
+        seed: Determines ids, outcomes and times: the same seed and order of calls give the same ones.
+        agents: How many agents there are.
+        list_lag: Seconds until a new call appears in the list.
     """
 
     def __init__(self, clock: Clock, seed: int, agents: int, list_lag: float) -> None:
@@ -68,7 +70,7 @@ class Store:
         self._seed = seed
         self._calls: dict[str, PlacedCall] = {}
         self._calls_to: Counter[str] = Counter()
-        self._tie_breaker = count()  # Calls that end at the same time have no order of their own.
+        self._tie_breaker = count()  # for calls that end at the same time, which can't be compared
         further = (_uuid(_randomness(f"{seed}/agent/{number}")) for number in range(2, agents + 1))
         ids = [DEFAULT_AGENT_ID, *further]
         self._agents = {id_: Agent(id_, f"Sandbox agent {n}") for n, id_ in enumerate(ids, start=1)}
@@ -95,19 +97,21 @@ class Store:
             raise NotFoundError(f"There is no call {call_id}.")
         return call
 
-    def place(self, agent_id: str, to_number: str, **asked: Any) -> PlacedCall:
-        """Place a call now. Nothing is checked but the agent: that is the API's business."""
+    def place(self, agent_id: str, to_number: str, **requested: Any) -> PlacedCall:
+        """Place a call now. Only the agent is checked here; the API checks the rest."""
         with self.lock:
             outcome = outcome_of(to_number, self._calls_to[to_number])
             self._calls_to[to_number] += 1
-            call = self._new_call(agent_id, to_number, outcome, **asked)
+            call = self._new_call(agent_id, to_number, outcome, **requested)
             self._add(call)
         return call
 
-    def add(self, agent_id: str, status: str, to_number: str, overrides: Record, **asked: Any) -> PlacedCall:
-        """Put a call that has this status already, and keeps it; it ended just now if it did.
+    def add(
+        self, agent_id: str, status: str, to_number: str, overrides: Record, **requested: Any
+    ) -> PlacedCall:
+        """Add a call that already is, and stays, in this status. If it has ended, it has ended just now.
 
-        Its record shows ``overrides`` as they are.
+        ``overrides`` replace fields of its record.
         """
         usual = {
             "no_answer": lifecycle.NO_ANSWER,
@@ -116,7 +120,7 @@ class Store:
         }.get(status, lifecycle.COMPLETED)
         ends = status in lifecycle.ENDED_STATUSES
         with self.lock:
-            call = self._new_call(agent_id, to_number, usual, **asked)
+            call = self._new_call(agent_id, to_number, usual, **requested)
             reached = next((step.after for step in call.schedule.steps if step.status == status), 0.0)
             call.created_at -= timedelta(seconds=reached)
             if not ends:
@@ -126,7 +130,7 @@ class Store:
         return call
 
     def move(self, call_id: str, status: str, overrides: Record, *, ends: bool) -> PlacedCall:
-        """Give a call this status from now on. Its record shows ``overrides`` as they are."""
+        """Put a call into this status from now on. ``overrides`` replace fields of its record."""
         with self.lock:
             call = self.call(call_id)
             agent = self._agents[call.agent_id]
@@ -159,12 +163,12 @@ class Store:
             return _page(calls, shown, page, limit, lambda call: list_item(call, now)), shown
 
     def page_of_logs(self, agent: Agent, page: int, limit: int) -> tuple[list[Record], int]:
-        """Return one page of the agent's call logs, last ended call first, and how many there are."""
+        """Return one page of the agent's call logs, latest end first, and how many there are."""
         with self.lock:
             now = self.clock.now()
             while agent.talking and agent.talking[0][0] <= now:
                 ended = heapq.heappop(agent.talking)[2]
-                # An override can take the transcript away.
+                # An override can remove the transcript.
                 if ended.overrides.get("transcript_id", ended.transcript_id) is not None:
                     agent.logged.append(ended)
             logged = agent.logged
@@ -176,7 +180,7 @@ class Store:
             return [self.record(call) for call in self._calls.values()]
 
     def latest(self, number: int) -> tuple[list[Record], int]:
-        """Return the records of the calls placed last, newest first, and how many calls there are."""
+        """Return the records of the newest calls, newest first, and how many calls there are."""
         with self.lock:
             newest = islice(reversed(self._calls.values()), number)
             return [self.record(call) for call in newest], len(self._calls)
@@ -194,7 +198,7 @@ class Store:
         *,
         call_id: str | None = None,
         created_at: datetime | None = None,
-        **asked: Any,
+        **requested: Any,
     ) -> PlacedCall:
         agent = self.agent(agent_id)
         seed = f"{self._seed}/call/{len(self._calls) + 1}"
@@ -208,12 +212,12 @@ class Store:
             schedule=lifecycle.plan(outcome, randomness),
             transcript_id=transcript_id,
             seed=seed,
-            **asked,
+            **requested,
         )
 
     def _add(self, call: PlacedCall) -> None:
         if call.id in self._calls:
-            raise ValueError(f"There is a call {call.id} already.")
+            raise ValueError(f"There already is a call {call.id}.")
         agent = self._agents[call.agent_id]
         self._calls[call.id] = call
         insort(agent.calls, call, key=_created_at)
@@ -232,7 +236,7 @@ def _page(
     limit: int,
     shown_as: Callable[[PlacedCall], Record],
 ) -> list[Record]:
-    """Return a page, newest first, of the first ``shown`` calls of a list."""
+    """Return a page, newest first, of the oldest ``shown`` calls of a list."""
     end = max(shown - (page - 1) * limit, 0)
     chosen: Iterable[PlacedCall] = reversed(oldest_first[max(end - limit, 0) : end])
     return [shown_as(call) for call in chosen]
@@ -243,7 +247,7 @@ def _created_at(call: PlacedCall) -> datetime:
 
 
 def _randomness(seed: str) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - it is to be repeatable, not secret
+    return random.Random(seed)  # noqa: S311 - repeatable, not secret
 
 
 def _uuid(randomness: random.Random) -> str:

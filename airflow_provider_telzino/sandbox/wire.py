@@ -1,4 +1,4 @@
-"""The layer between socket and API: notes every request, and makes happen what ``Faults`` decides."""
+"""The layer between socket and API: records every request, and injects the faults of ``Faults``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_PATHS = ("/oauth/", "/v1/")
 MAX_BODY_BYTES = 1024 * 1024
 TRANSPORT = "sandbox_transport"
-"""Under this name the server hands down the connection, in the ASGI scope's ``state``."""
+"""The name of the connection in the ``state`` of the ASGI scope, where the server puts it."""
 
 
 @dataclass
 class ReceivedRequest:
-    """A request to the API, as it came in, and how it was answered."""
+    """A request to the API, as it was received, and the status of its answer."""
 
     method: str
     path: str
@@ -37,9 +37,9 @@ class ReceivedRequest:
     """Names in lower case."""
     body: bytes
     client: tuple[str, int] | None = None
-    """Address and port that it came from: requests over one connection share them."""
+    """The client's address and port, which requests over one connection have in common."""
     status: int | None = None
-    """The status code of the answer; ``None`` while there is none, or if it was never sent."""
+    """The status code of the answer; ``None`` until there is one, or if it was never sent."""
 
     @property
     def json(self) -> Any:
@@ -49,7 +49,7 @@ class ReceivedRequest:
 
 @dataclass
 class Answer:
-    """An answer that is held back."""
+    """An answer that has not been sent yet."""
 
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -59,7 +59,10 @@ class Answer:
 class Wire:
     """An ASGI application around the API.
 
-    :param keep: whether the requests are kept in ``requests``
+    Args:
+        api: The API.
+        faults: The faults to inject.
+        keep: Whether to record requests in ``requests``.
     """
 
     def __init__(self, api: Application, faults: Faults, *, keep: bool) -> None:
@@ -75,23 +78,23 @@ class Wire:
             return
         body = await _whole_body(receive)
         if body is None:
-            return  # The client has gone.
-        request = _as_received(scope, body)
+            return  # The client has disconnected.
+        request = _received(scope, body)
         if self._keep:
             self.requests.append(request)
         fault = self._faults.for_request(request.method, request.path, time.monotonic())
         if fault == Fault():
-            await self._api(scope, _replayed(body, receive), _noting(request, send))
+            await self._api(scope, _replayed(body, receive), _recording(request, send))
             return
-        await self._go_wrong(fault, request, scope, receive, send)
+        await self._inject(fault, request, scope, receive, send)
 
-    async def _go_wrong(
+    async def _inject(
         self, fault: Fault, request: ReceivedRequest, scope: Scope, receive: Receive, send: Send
     ) -> None:
         answer = Answer()
         if fault.reaches_api:
-            await self._api(scope, _replayed(request.body, receive), _kept_in(answer))
-        if fault.delay and not await _stays_for(fault.delay, receive):
+            await self._api(scope, _replayed(request.body, receive), _captured_in(answer))
+        if fault.delay and not await _stays_connected(fault.delay, receive):
             return
         if fault.reset:
             _reset(scope["state"][TRANSPORT])
@@ -99,7 +102,7 @@ class Wire:
             await _until_disconnected(receive)
             return
         if fault.replaces_answer:
-            answer = _answer_of(fault)
+            answer = _injected_answer(fault)
         request.status = answer.status
         if fault.cut_off:
             _send_half(scope["state"][TRANSPORT], answer)
@@ -109,7 +112,7 @@ class Wire:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def _as_received(scope: Scope, body: bytes) -> ReceivedRequest:
+def _received(scope: Scope, body: bytes) -> ReceivedRequest:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     client = scope.get("client")
@@ -119,7 +122,7 @@ def _as_received(scope: Scope, body: bytes) -> ReceivedRequest:
 
 
 async def _whole_body(receive: Receive) -> bytes | None:
-    """Read a request's body, as much of it as any good request has."""
+    """Read the body of a request, up to a size that every valid request is below."""
     body = b""
     while True:
         message = await receive()
@@ -132,7 +135,7 @@ async def _whole_body(receive: Receive) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Let the API read a body that was read already."""
+    """Let the API read a body that has already been read."""
     unread = [body]
 
     async def replay() -> Message:
@@ -143,26 +146,26 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _noting(request: ReceivedRequest, send: Send) -> Send:
-    async def note(message: Message) -> None:
+def _recording(request: ReceivedRequest, send: Send) -> Send:
+    async def record(message: Message) -> None:
         if message["type"] == "http.response.start":
             request.status = message["status"]
         await send(message)
 
-    return note
+    return record
 
 
-def _kept_in(answer: Answer) -> Send:
-    async def keep(message: Message) -> None:
+def _captured_in(answer: Answer) -> Send:
+    async def capture(message: Message) -> None:
         if message["type"] == "http.response.start":
             answer.status, answer.headers = message["status"], list(message["headers"])
         else:
             answer.body += message.get("body", b"")
 
-    return keep
+    return capture
 
 
-def _answer_of(fault: Fault) -> Answer:
+def _injected_answer(fault: Fault) -> Answer:
     status = fault.status or 200
     body = fault.raw_body
     if body is None:
@@ -173,7 +176,7 @@ def _answer_of(fault: Fault) -> Answer:
 
 
 def _send_half(transport: asyncio.Transport, answer: Answer) -> None:
-    """Send all headers, of which Content-Length is now a lie, and half of the body; then close."""
+    """Send all headers, with the Content-Length of the whole body, and half of the body; then close."""
     lines = [f"HTTP/1.1 {answer.status} Sandbox".encode()]
     lines += [name + b": " + value for name, value in answer.headers]
     transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + answer.body[: len(answer.body) // 2])
@@ -187,8 +190,8 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-async def _stays_for(seconds: float, receive: Receive) -> bool:
-    """Wait; return whether the client is still there then."""
+async def _stays_connected(seconds: float, receive: Receive) -> bool:
+    """Wait so long, and return whether the client is still connected."""
     try:
         await asyncio.wait_for(_until_disconnected(receive), seconds)
     except asyncio.TimeoutError:

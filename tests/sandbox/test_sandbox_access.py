@@ -28,7 +28,7 @@ def look(api: requests.Session, token: str) -> int:
 
 
 def test_fetch_a_token(api: requests.Session) -> None:
-    """Client credentials give a token that works, another one each time."""
+    """Client credentials yield a valid token, a different one each time."""
     answer = api.post("/oauth/token", json=CREDENTIALS)
 
     assert answer.status_code == 200
@@ -59,14 +59,14 @@ def test_bad_credentials(api: requests.Session, change: dict[str, Any], status: 
 
 @pytest.mark.parametrize("missing", [*CREDENTIALS])
 def test_missing_fields(api: requests.Session, missing: str) -> None:
-    """Every documented field is needed."""
+    """Every documented field is required."""
     body = {name: value for name, value in CREDENTIALS.items() if name != missing}
 
     assert api.post("/oauth/token", json=body).status_code == 400
 
 
 def test_credentials_go_as_json(api: requests.Session) -> None:
-    """A form is a 400: the documentation has JSON."""
+    """A form is a 400: the documentation requires JSON."""
     assert api.post("/oauth/token", data=CREDENTIALS).status_code == 400
 
 
@@ -74,7 +74,7 @@ def test_credentials_go_as_json(api: requests.Session) -> None:
     "header", ["", "Bearer", "Bearer wrong", f"Basic {ACCESS_TOKEN}", ACCESS_TOKEN, f"Bearer {ACCESS_TOKEN}x"]
 )
 def test_bad_tokens(api: requests.Session, header: str) -> None:
-    """Without a valid token all of the API is a 401."""
+    """Without a valid token, every request is a 401."""
     answer = api.get("/v1/agents", headers={"Authorization": header})
 
     assert answer.status_code == 401
@@ -83,7 +83,7 @@ def test_bad_tokens(api: requests.Session, header: str) -> None:
 
 
 def test_a_token_expires(sandbox: Sandbox, api: requests.Session) -> None:
-    """A fetched token lives one day on the sandbox's clock; the pasted one lives on."""
+    """A fetched token lives one day on the sandbox's clock; the one for pasting doesn't expire."""
     token = fetched(api)
 
     sandbox.clock.advance(86_399)
@@ -94,7 +94,7 @@ def test_a_token_expires(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_revoke_tokens(sandbox: Sandbox, api: requests.Session) -> None:
-    """All tokens can be revoked; a new one works. The sandbox still knows which there were."""
+    """All tokens can be revoked; a new one works. The sandbox still lists the old ones."""
     token = fetched(api)
 
     sandbox.revoke_tokens()

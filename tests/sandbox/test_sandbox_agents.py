@@ -15,7 +15,7 @@ UNKNOWN_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
 
 
 def test_list_agents(sandbox: Sandbox, api: requests.Session) -> None:
-    """The agents that the token can see come in pages; the forbidden one isn't among them."""
+    """The agents that the token can see come in pages; without the forbidden one."""
     everything, second = (api.get(f"/v1/agents{query}").json() for query in ("", "?page=2&limit=1"))
 
     assert [agent["id"] for agent in everything["data"]] == sandbox.agent_ids
@@ -40,7 +40,7 @@ def test_get_an_agent(api: requests.Session, agent_id: str, status: int) -> None
 
 
 def test_call_log(sandbox: Sandbox, api: requests.Session) -> None:
-    """A completed call has a log that agrees with its record and with itself."""
+    """A completed call has a log that is consistent with its record and in itself."""
     call = sandbox.place()
     sandbox.clock.advance(200)
     record = sandbox.call(call["id"])
@@ -67,7 +67,7 @@ def test_call_log(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_log_belongs_to_the_room_of_the_call(sandbox: Sandbox, api: requests.Session) -> None:
-    """Answer of the POST and call log name the same room."""
+    """The answer to the POST and the call log name the same room."""
     body = {"to_number": MAGIC_NUMBERS["quick_hang_up"]}
     placed = api.post(f"/v1/agents/{DEFAULT_AGENT_ID}/outbound-calls", json=body).json()
     sandbox.clock.advance(60)
@@ -78,7 +78,7 @@ def test_log_belongs_to_the_room_of_the_call(sandbox: Sandbox, api: requests.Ses
 
 
 def test_no_log_before_the_end(sandbox: Sandbox, api: requests.Session) -> None:
-    """The log comes with the end of the call."""
+    """The log appears when the call ends."""
     sandbox.place(MAGIC_NUMBERS["long_call"])
     sandbox.clock.advance(600)
 
@@ -97,7 +97,7 @@ def test_no_log_of_other_calls(sandbox: Sandbox, api: requests.Session, status: 
 
 
 def test_logs_of_finished_calls(sandbox: Sandbox, api: requests.Session) -> None:
-    """A call that a test finished has a log, unless the test took its transcript away."""
+    """A call that a test finished has a log, unless the test removed its transcript."""
     call, without = sandbox.place(), sandbox.place()
     record = sandbox.finish(call["id"])
     sandbox.finish(without["id"], transcript_id=None)
@@ -109,7 +109,7 @@ def test_logs_of_finished_calls(sandbox: Sandbox, api: requests.Session) -> None
 
 
 def test_logs_in_pages(sandbox: Sandbox, api: requests.Session) -> None:
-    """Logs come in pages, that of the last ended call first."""
+    """Logs come in pages, the latest end first."""
     long, short = sandbox.place(MAGIC_NUMBERS["long_call"]), sandbox.place(MAGIC_NUMBERS["quick_hang_up"])
     sandbox.clock.advance(3_600)
 

@@ -22,7 +22,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
 
 def test_place_a_call(sandbox: Sandbox, api: requests.Session) -> None:
-    """POST answers 202 with id, status, room and time; the record has what was asked for."""
+    """POST answers 202 with id, status, room and time; the record has the requested fields."""
     body = {
         "to_number": "+18135551234",
         "call_context": "You are calling John.",
@@ -69,7 +69,7 @@ def test_get_a_completed_call(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_get_a_waiting_call(sandbox: Sandbox, api: requests.Session) -> None:
-    """Until a call ends, all that belongs to its end is null."""
+    """Until a call ends, all fields about its end are null."""
     placed = sandbox.place(callback_url="https://example.com/")
 
     record = api.get(f"{CALLS}/{placed['id']}").json()
@@ -116,7 +116,7 @@ def test_default_page_size(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_list_items_lack_four_fields(sandbox: Sandbox, api: requests.Session) -> None:
-    """Lists leave out what the documented example leaves out."""
+    """Lists leave out the fields that the documented example leaves out."""
     sandbox.add_call("completed")
 
     (item,) = api.get(CALLS).json()["data"]
@@ -138,7 +138,7 @@ def test_list_by_status(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_list_lag(api: requests.Session) -> None:
-    """With a lag, a new call is missing in the list for a while, though it can be fetched."""
+    """With a lag, a new call is missing from the list for a while, although it can be fetched."""
     with Sandbox(clock="manual", list_lag=5) as sandbox:
         url = f"{sandbox.url}{CALLS}"
         placed = sandbox.place()
@@ -155,7 +155,7 @@ def test_list_lag(api: requests.Session) -> None:
 
 
 def test_agents_have_their_own_calls(sandbox: Sandbox, api: requests.Session) -> None:
-    """A call is found at its agent, and at no other one."""
+    """A call belongs to its agent, and to no other one."""
     other = sandbox.agent_ids[1]
     placed = sandbox.place(agent_id=other)
 
@@ -196,7 +196,7 @@ def test_forbidden_agent(api: requests.Session, path: str) -> None:
     ],
 )
 def test_bad_requests(api: requests.Session, path: str, status: int) -> None:
-    """Bad parameters are a 400 and unknown things a 404, with the same shape of body."""
+    """Bad parameters are a 400 and unknown ids a 404, with the same shape of body."""
     answer = api.get(path)
 
     assert answer.status_code == status
@@ -274,12 +274,12 @@ def test_bodies_that_are_not_json(sandbox: Sandbox, api: requests.Session, body:
     ],
 )
 def test_good_bodies_at_the_limit(api: requests.Session, extra: dict[str, Any]) -> None:
-    """What is just within the documented limits is taken."""
+    """Values that reach the documented limits are accepted."""
     assert api.post(CALLS, json={**GOOD, **extra}).status_code == 202
 
 
 def test_place_at_unknown_and_forbidden_agents(sandbox: Sandbox, api: requests.Session) -> None:
-    """No call is placed at an agent that there isn't or that the token may not use."""
+    """No call is placed for an agent that doesn't exist or that the token may not use."""
     statuses = [
         api.post(f"/v1/agents/{agent_id}/outbound-calls", json=GOOD).status_code
         for agent_id in (UNKNOWN_ID, FORBIDDEN_AGENT_ID)
@@ -290,7 +290,7 @@ def test_place_at_unknown_and_forbidden_agents(sandbox: Sandbox, api: requests.S
 
 
 def test_other_methods(api: requests.Session) -> None:
-    """A method that an endpoint lacks is a 405 that names those that it has."""
+    """A method that an endpoint doesn't have is a 405 that names its methods."""
     answer = api.delete(CALLS)
 
     assert answer.status_code == 405
@@ -307,7 +307,7 @@ def test_errors_do_not_repeat_what_was_sent(api: requests.Session) -> None:
 
 
 def test_call_to_a_magic_number_over_http(sandbox: Sandbox, api: requests.Session) -> None:
-    """The dialled number chooses the outcome."""
+    """The dialled number determines the outcome."""
     call_id = api.post(CALLS, json={"to_number": MAGIC_NUMBERS["busy"]}).json()["id"]
     sandbox.clock.advance(30)
 

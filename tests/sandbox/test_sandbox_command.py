@@ -51,7 +51,7 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_start_and_end(number: signal.Signals) -> None:
-    """It prints all that one needs, serves, and ends cleanly at Ctrl-C or SIGTERM."""
+    """It prints all that a user needs, serves, and ends cleanly on Ctrl-C or SIGTERM."""
     with running("--speed", "50", "--seed", "7", "--agents", "2") as (process, printed):
         found = re.search(r"http://127\.0\.0\.1:\d+", printed)
         assert found is not None, process.communicate(timeout=10)
@@ -73,7 +73,7 @@ def test_start_and_end(number: signal.Signals) -> None:
 
 
 def test_options_reach_the_sandbox() -> None:
-    """Faults and credentials come by options."""
+    """Faults and credentials can be set by options."""
     options = ["--rate-limit-rate", "1", "--retry-after", "3", "--access-token", "abc", "--latency", "0-0.01"]
     with running(*options) as (_, printed):
         (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))
@@ -84,7 +84,7 @@ def test_options_reach_the_sandbox() -> None:
 
 
 def test_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
-    """A taken port is a clear error."""
+    """A port that is in use is a clear error."""
     with Sandbox() as other:
         code = main(["--port", other.url.rpartition(":")[2]])
 
@@ -102,7 +102,7 @@ def test_foreign_host(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where FastAPI is missing, the error says what to install."""
+    """If FastAPI is missing, the error says what to install."""
     for module in [name for name in sys.modules if name.startswith("airflow_provider_telzino.sandbox.")]:
         if module.rpartition(".")[2] in ("app", "schemas"):
             monkeypatch.delitem(sys.modules, module)
@@ -140,7 +140,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_of_airflow_is_imported() -> None:
-    """The sandbox runs beside Airflow, not in it."""
+    """The sandbox doesn't depend on Airflow."""
     code = (
         "import sys; from airflow_provider_telzino.sandbox import Sandbox\n"
         "with Sandbox(): print([name for name in sys.modules if name.split('.')[0] == 'airflow'])"

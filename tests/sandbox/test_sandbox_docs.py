@@ -13,20 +13,20 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sandbox.md").read_text(e
 
 
 def test_the_table_of_magic_numbers() -> None:
-    """All magic numbers are there, as they are in the code."""
+    """It has all magic numbers, as in the code."""
     for magic in TABLE:
         assert f"| `{magic.number}` | `{magic.name}` | {magic.description} |" in PAGE
 
 
 def test_the_options() -> None:
-    """All options are there, and no others."""
+    """It has all options, and no others."""
     documented = set(re.findall(r"`(--[a-z-]+)`", PAGE))
 
     assert documented == set(re.findall(r"--[a-z-]+", parser().format_usage())) | {"--conn-login"}
 
 
 def test_the_output() -> None:
-    """What the command prints is shown as it is."""
+    """The page shows exactly what the command prints."""
     options = parser().parse_args(["--speed", "10"])
     with Sandbox() as sandbox:
         shown = welcome(sandbox, options, 1).replace(sandbox.url, "http://127.0.0.1:8765")

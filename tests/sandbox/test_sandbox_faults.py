@@ -20,7 +20,7 @@ GOOD = {"to_number": "+18135551234"}
 
 
 def test_status_for_the_next_requests(sandbox: Sandbox, api: requests.Session) -> None:
-    """A fault happens to so many matching requests, to no others, and then no more."""
+    """A fault affects so many matching requests, and no others."""
     sandbox.faults.next("GET", "outbound-calls", status=503, times=3)
 
     posted = api.post(CALLS, json=GOOD).status_code
@@ -31,7 +31,7 @@ def test_status_for_the_next_requests(sandbox: Sandbox, api: requests.Session) -
 
 
 def test_faults_in_their_order(sandbox: Sandbox, api: requests.Session) -> None:
-    """Several faults happen one after the other."""
+    """Several faults are used one after the other."""
     for status in (500, 429, 401):
         sandbox.faults.next(status=status)
 
@@ -39,7 +39,7 @@ def test_faults_in_their_order(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_path_is_a_regular_expression(sandbox: Sandbox, api: requests.Session) -> None:
-    """So that a fault can be for the list alone."""
+    """So that a fault can affect only the list."""
     call = sandbox.place()
     sandbox.faults.next("GET", "outbound-calls$", status=500)
 
@@ -81,7 +81,7 @@ def test_huge_body(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_redirect(sandbox: Sandbox, api: requests.Session) -> None:
-    """An answer can lead elsewhere."""
+    """An answer can redirect to another host."""
     sandbox.faults.next(location="http://127.0.0.1:1/elsewhere")
 
     answer = api.get(CALLS)
@@ -121,7 +121,7 @@ def test_hang(sandbox: Sandbox, api: requests.Session) -> None:
 
 
 def test_stop_while_a_request_hangs() -> None:
-    """A sandbox stops at once, whoever waits for it."""
+    """A sandbox stops at once, even if a client waits for an answer."""
     sandbox = Sandbox(clock="manual")
     sandbox.faults.next(hang=True)
     sandbox.start()
@@ -168,7 +168,7 @@ def test_before_and_after_the_commit(
 
 @pytest.mark.parametrize("fault", [{"cut_off": True}, {"delay": 0.5}])
 def test_lost_answer(sandbox: Sandbox, api: requests.Session, fault: dict[str, Any]) -> None:
-    """What spoils the API's own answer comes after the call was placed."""
+    """A fault that changes the API's own answer doesn't prevent the call."""
     sandbox.faults.next("POST", **fault)
 
     with pytest.raises(requests.RequestException):
@@ -179,13 +179,13 @@ def test_lost_answer(sandbox: Sandbox, api: requests.Session, fault: dict[str, A
 
 @pytest.mark.parametrize("fault", [{}, {"after_commit": True}, {"retry_after": "2"}, {"headers": {"A": "b"}}])
 def test_faults_that_would_do_nothing(sandbox: Sandbox, fault: dict[str, Any]) -> None:
-    """A fault without an effect is an error in the test that asks for it."""
+    """A fault without an effect is an error in the test that adds it."""
     with pytest.raises(ValueError, match=r"[Gg]ive"):
         sandbox.faults.next("GET", **fault)
 
 
 def test_clear(sandbox: Sandbox, api: requests.Session) -> None:
-    """Faults that have not happened can be taken back."""
+    """Faults that have not been used can be removed."""
     sandbox.faults.next(status=500, times=5)
     waiting = sandbox.faults.waiting
 
@@ -232,14 +232,14 @@ def test_rate_limit(
 
 
 def test_rate_limit_rate(sandbox: Sandbox, api: requests.Session) -> None:
-    """429 can come at random too."""
+    """429 can come at random, too."""
     sandbox.faults.rate_limit_rate = 1
 
     assert api.get(CALLS).status_code == 429
 
 
 def test_token_bucket() -> None:
-    """A limit lets through bursts of one second's worth, then so many a second."""
+    """A limit allows a burst of one second's worth, then so many requests a second."""
     bucket = TokenBucket(2)
 
     assert [bucket.take(0), bucket.take(0)] == [0, 0]
@@ -261,21 +261,21 @@ def test_latency(sandbox: Sandbox, api: requests.Session) -> None:
     [{"latency": (2.0, 1.0)}, {"latency": (-1.0, 1.0)}, {"error_rate": 1.1}, {"rate_limit_rate": -0.1},
      {"rate_limit": 0.0}],
 )  # fmt: skip
-def test_faults_that_can_not_be(wrong: dict[str, Any]) -> None:
-    """Rates that are no rates are refused."""
+def test_invalid_faults(wrong: dict[str, Any]) -> None:
+    """They are refused."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Faults(**wrong)
 
 
-def test_faults_are_for_the_api_alone(sandbox: Sandbox, api: requests.Session) -> None:
-    """The live page works on while the API is down."""
+def test_faults_affect_only_the_api(sandbox: Sandbox, api: requests.Session) -> None:
+    """The live page still works while the API is down."""
     sandbox.faults.error_rate = 1
 
     assert [api.get(path).status_code for path in ("/", "/sandbox/calls.json", CALLS)] == [200, 200, 500]
 
 
-def test_requests_are_noted(sandbox: Sandbox, api: requests.Session) -> None:
-    """Tests can see what was sent and how it was answered."""
+def test_requests_are_recorded(sandbox: Sandbox, api: requests.Session) -> None:
+    """Tests can inspect what was sent and the status of the answer."""
     api.post(CALLS, json=GOOD, headers={"User-Agent": "test/1"})
     api.get(f"{CALLS}?page=2&status=busy")
 
@@ -285,7 +285,7 @@ def test_requests_are_noted(sandbox: Sandbox, api: requests.Session) -> None:
     assert (get.method, get.query, get.body, get.status) == ("GET", {"page": "2", "status": "busy"}, b"", 200)
 
 
-def test_requests_need_not_be_noted() -> None:
+def test_requests_need_not_be_recorded() -> None:
     """A sandbox that runs for days doesn't fill its memory with them."""
     with Sandbox(keep_requests=False) as sandbox:
         requests.get(f"{sandbox.url}/v1/agents", timeout=10)
@@ -313,15 +313,15 @@ def test_the_port_is_free_after_the_end() -> None:
         assert again.url == sandbox.url
 
 
-def test_a_taken_port_is_an_error() -> None:
-    """Starting on a port that is taken fails at once."""
+def test_a_port_in_use_is_an_error() -> None:
+    """Starting on a port that is in use fails at once."""
     with Sandbox() as sandbox, pytest.raises(OSError, match="in use"):
         Sandbox(port=int(sandbox.url.rpartition(":")[2])).start()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::", "example.com", ""])  # noqa: S104 - refused
 def test_only_loopback(host: str) -> None:
-    """The sandbox is not to be reached from elsewhere: its credentials are known."""
+    """The sandbox can't be reached from other hosts: its credentials are public."""
     with pytest.raises(ValueError, match="loopback"):
         Sandbox(host=host).start()
 

@@ -43,18 +43,18 @@ def url() -> Iterator[str]:
 @anything.parametrize()  # type: ignore[untyped-decorator]  # schemathesis gives it no type
 @BOUNDED
 def test_every_request(case: schemathesis.Case[Any], url: str) -> None:
-    """Good and bad requests get the answers that the document promises, and never a 500."""
+    """Valid and invalid requests get the answers that the document promises, and never a 500."""
     case.call_and_validate(base_url=url)
 
 
 @one_agent.parametrize()  # type: ignore[untyped-decorator]  # same
 @BOUNDED
 def test_requests_at_an_agent_with_calls(case: schemathesis.Case[Any], url: str) -> None:
-    """The same beyond the 404 of an unknown agent."""
+    """The same for an agent that exists."""
     case.call_and_validate(base_url=url)
 
 
-def test_the_document_is_honest() -> None:
+def test_the_document_is_complete() -> None:
     """It names the limits, the token, and 400 instead of FastAPI's 422."""
     raw = anything.raw_schema
     listing = raw["paths"]["/v1/agents/{agentId}/outbound-calls"]["get"]

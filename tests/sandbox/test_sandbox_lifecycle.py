@@ -76,7 +76,7 @@ def test_times_of_an_ordinary_call() -> None:
     ],
 )
 def test_magic_numbers(stopped: Sandbox, name: str, expected: list[tuple[str, int | None]]) -> None:
-    """Each magic number has its outcome; some have another one at the next call."""
+    """Each magic number has its outcome; some have another one for the next call."""
     assert outcomes(stopped, MAGIC_NUMBERS[name], len(expected)) == expected
 
 
@@ -89,7 +89,7 @@ def test_the_table_of_magic_numbers() -> None:
 
 
 def test_any_other_number_completes(stopped: Sandbox) -> None:
-    """A number without magic is answered."""
+    """Any other number is answered."""
     assert outcomes(stopped, "+18135551234", 2) == [("completed", None)] * 2
 
 
@@ -156,7 +156,7 @@ def test_the_same_seed_repeats_a_run() -> None:
 
 
 def test_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock runs as fast as it was told to."""
+    """The clock runs at the configured speed."""
     monkeypatch.setattr("time.monotonic", lambda: 1_000.0)
     clocks = [Clock(speed=speed) for speed in (0, 1, 60)]
     begin = [clock.now() for clock in clocks]
@@ -196,7 +196,7 @@ def test_finish_a_call(stopped: Sandbox) -> None:
 
 
 def test_finish_a_call_that_has_ended(stopped: Sandbox) -> None:
-    """Even a call that has ended can get another outcome, and its call log goes with it."""
+    """Even a call that has ended can get another outcome, and then it loses its call log."""
     call = stopped.add_call("completed")
 
     record = stopped.finish(call["id"], "failed")
@@ -205,7 +205,7 @@ def test_finish_a_call_that_has_ended(stopped: Sandbox) -> None:
 
 
 def test_move_a_call(stopped: Sandbox) -> None:
-    """A moved call stays in its status, live."""
+    """A moved call stays in its status, in progress."""
     call = stopped.place()
 
     stopped.move(call["id"], "in_progress")
@@ -227,7 +227,7 @@ def test_add_a_call_that_has_ended(stopped: Sandbox, status: str) -> None:
 
 
 def test_add_a_call_with_an_unknown_status(stopped: Sandbox) -> None:
-    """A status that is not documented is shown as it is, with the fields that are given."""
+    """A status that is not documented is shown as it is, with the given fields."""
     record = stopped.add_call("voicemail", ended_at="2026-06-11T12:54:15.354244+00:00", colour="blue")
     stopped.clock.advance(TWO_HOURS)
 
@@ -237,7 +237,7 @@ def test_add_a_call_with_an_unknown_status(stopped: Sandbox) -> None:
 
 
 def test_add_calls_sorts_them_by_time(sandbox: Sandbox) -> None:
-    """The list is newest first by `created_at`, in whatever order the calls were added."""
+    """The list is newest first by `created_at`, whatever the order in which the calls were added."""
     for day in (2, 3, 1):
         sandbox.add_call(created_at=f"2026-01-0{day}T00:00:00.000000+00:00", id=f"{day}" * 8)
 

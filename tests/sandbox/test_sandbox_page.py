@@ -33,8 +33,8 @@ class Links(HTMLParser):
             self.inline.append(tag)
 
 
-def test_the_page_loads_nothing_from_elsewhere(api: requests.Session) -> None:
-    """Everything that it refers to is on the sandbox itself, and is there."""
+def test_the_page_loads_nothing_from_other_hosts(api: requests.Session) -> None:
+    """Everything that it refers to exists on the sandbox itself."""
     links = Links()
     links.feed(api.get("/").text)
 
@@ -68,7 +68,7 @@ def test_markup_in_a_call_stays_text(sandbox: Sandbox, api: requests.Session) ->
 
 
 def test_the_table_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server writes into the page is escaped as well."""
+    """Text that the server writes into the page is escaped as well."""
     from airflow_provider_telzino.sandbox import page
     from airflow_provider_telzino.sandbox.magic_numbers import MagicNumber
 
