@@ -1,29 +1,42 @@
-"""What depends on the version of Airflow and isn't in ``common.compat``: all of it is in this file."""
+"""What depends on the version of Airflow and isn't in ``common.compat``: all of it is in this file.
+
+``tests/test_version_compat.py`` states for each supported version what these functions and constants give.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     from airflow.providers.common.compat.sdk import Stats
 except ImportError:  # an older common.compat, which comes with an older Airflow
     from airflow.stats import Stats
 
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
 stats: Any = Stats
 """Airflow's metrics."""
 
 TRIGGER_FAILED = "__fail__"
-"""The method name by which Airflow resumes a task whose trigger failed or timed out."""
+"""The method name by which Airflow resumes a task whose trigger has failed or was stopped at its timeout."""
 
 TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
-"""The reason that Airflow gives when a trigger timed out; the second one is Airflow 2.11's."""
+"""The reason that Airflow gives when it stopped a trigger at its timeout: in Airflow 3, and in 2.11."""
+
+
+def is_trigger_timeout(next_kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether Airflow resumes a task by ``TRIGGER_FAILED`` because it stopped the trigger at its timeout."""
+    return (next_kwargs or {}).get("error") in TRIGGER_TIMEOUTS
 
 
 def triggers_can_run_tasks() -> bool:
-    """Whether a trigger can do a worker's part: render templates, read and write XComs (Airflow 3.3 on)."""
+    """Whether a trigger can begin and end a task: render templates, read and write XComs (from 3.3)."""
     from airflow.triggers.base import BaseTrigger  # not at DAG parse, unless a task asks
 
     return hasattr(BaseTrigger, "render_template_fields")  # All of that came with the same release.
@@ -35,13 +48,53 @@ def due_date(dag_run: Any) -> datetime | None:
     return due if isinstance(due, datetime) else None
 
 
+def is_unmapped_copy(task: Any) -> bool:
+    """Whether a task is the copy that a worker makes of a mapped one. Airflow keeps that in private."""
+    return bool(getattr(task, "_BaseOperator__from_mapped", False))
+
+
+def returns_dag_result(task: Any) -> bool:
+    """Whether the DAG's own result is this task's output (from 3.3)."""
+    return bool(getattr(task, "returns_dag_result", False))
+
+
+def set_xcom(key: str, value: Any, *, is_dag_result: bool, **place: Any) -> None:
+    """Write an XCom in a trigger, through the user's XCom backend (from 3.3)."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    XCom.set(key, value, dag_result=is_dag_result, **place)
+
+
+async def get_connection(conn_id: str) -> Connection:
+    """Ask Airflow for a connection, in an event loop that must not block.
+
+    ``dag.test()``, ``airflow dags test`` and ``airflow tasks test`` run a trigger in the task's own process,
+    with a supervisor that answers synchronously only: from 3.1, Airflow's asynchronous function can't use it
+    and reports each connection in the database as missing (seen on 3.3.2).
+    """
+    from airflow.providers.common.compat.connection import get_async_connection
+
+    if not _has_synchronous_supervisor():
+        return await get_async_connection(conn_id)
+    from airflow.providers.common.compat.sdk import BaseHook
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+
+def _has_synchronous_supervisor() -> bool:
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    supervisor = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return supervisor is not None and not hasattr(supervisor, "asend")
+
+
 def task_state_store(context: Any) -> Any:
-    """Return what Airflow keeps for this task between its tries (3.3 on); ``None`` on an older one."""
+    """Return what Airflow keeps for this task between its tries (from 3.3); ``None`` on an older one."""
     return context.get("task_state_store")
 
 
 def task_state_retention() -> timedelta:
-    """Return the retention with which the task's state never expires (3.3 on)."""
+    """Return the retention with which the task's state never expires (from 3.3)."""
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lacks it
 
     retention: timedelta = NEVER_EXPIRE
@@ -55,3 +108,17 @@ def mask_secret(secret: str) -> None:
             importlib.import_module(module).mask_secret(secret)
             return
     importlib.import_module("airflow.utils.log.secrets_masker").mask_secret(secret)
+
+
+def form_widgets(fields: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Create the connection form's widgets for the extra fields, for Airflow 2.11 to 3.1.
+
+    From 3.2, Airflow draws the form from the provider info.
+    """
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from wtforms import StringField
+
+    return {
+        name: StringField(each["label"], widget=BS3TextFieldWidget(), description=each["description"])
+        for name, each in fields.items()
+    }

@@ -35,7 +35,7 @@ from airflow_provider_telzino.exceptions import (
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_telzino.hooks.transports import AiohttpTransport, HttpcoreTransport, requests_session
 from airflow_provider_telzino.models import CallStatus
-from airflow_provider_telzino.version_compat import mask_secret
+from airflow_provider_telzino.version_compat import form_widgets, get_connection, mask_secret
 
 if TYPE_CHECKING:
     import requests
@@ -332,13 +332,7 @@ class TelzinoHook(_TelzinoHookBase):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Build the form's extra fields for Airflow 2.11 to 3.1; later ones read the provider info."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
-
-        return {
-            name: StringField(each["label"], widget=BS3TextFieldWidget(), description=each["description"])
-            for name, each in CONN_FIELDS.items()
-        }
+        return form_widgets(CONN_FIELDS)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -522,10 +516,8 @@ class TelzinoAsyncHook(_TelzinoHookBase):
             return settings
 
     async def _ask_airflow(self) -> Settings:
-        from airflow.providers.common.compat.connection import get_async_connection
-
         try:
-            connection = await get_async_connection(self.telzino_conn_id)
+            connection = await get_connection(self.telzino_conn_id)
         except AirflowNotFoundException:
             raise
         except Exception as error:  # what Airflow raises when its API or database is away differs by version
