@@ -1,7 +1,7 @@
-"""The end of a task in the triggerer: what a worker would push is pushed here, and no worker starts for it.
+"""A task's XComs as a trigger reads and writes them, so that a task can end without a worker.
 
-Airflow can carry XComs in the event that ends a task, but makes text of a dict on the way (seen on 3.3.2). So
-the trigger writes them itself, as a worker does, through whatever XCom backend the user has.
+Airflow can pass XComs in the event that ends a task, but turns a dict into text on the way (seen on 3.3.2).
+So the trigger writes them itself, as a worker does, through whatever XCom backend the user has.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow_provider_telzino.rules.waiting import OutcomePolicy
+from airflow_provider_telzino.version_compat import set_xcom
 
 RETURN_VALUE = "return_value"  # the XCom key that downstream tasks read by default
 
 
 class TaskEnd(NamedTuple):
-    """How a task ends when its call has ended well, as far as that is told to its trigger."""
+    """How a trigger ends its task when the call has ended well."""
 
     policy: OutcomePolicy
     do_xcom_push: bool
     multiple_outputs: bool
     is_dag_result: bool = False
-    """Whether the DAG's own result is this task's output (Airflow 3.3)."""
+    """Whether the DAG's own result is this task's output (from Airflow 3.3)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a trigger's argument."""
@@ -37,42 +38,41 @@ class TaskEnd(NamedTuple):
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> TaskEnd:
-        """Make it from a trigger's argument."""
+        """Read it from a trigger's argument."""
         policy = OutcomePolicy.checked(given["fail_on"], given["skip_on"], given["record_fields"])
         return cls(policy, given["do_xcom_push"], given["multiple_outputs"], given["is_dag_result"])
 
     async def push(
         self, record: Mapping[str, Any], task_instance: Any, log: Any, *, began_here: bool
     ) -> None:
-        """Push a final record as the task would. To do so twice is harmless.
+        """Push a final record as the task would. Doing so twice is harmless.
 
         Args:
             record: The record.
             task_instance: The task's.
-            log: Where to tell of fields that the record lacks.
+            log: The logger for a warning about fields that the record lacks.
             began_here: Whether the task began in the triggerer.
         """
         pushed = dict(xcoms(self.policy.cut(record, log), self.multiple_outputs)) if self.do_xcom_push else {}
-        # In a thread: a backend may write to an object store, and all triggers share this one.
+        # In a thread: a backend may write to an object store, and all triggers share this event loop.
         await asyncio.to_thread(self._set, pushed, task_instance, began_here)
 
     def _set(self, pushed: Mapping[str, Any], task_instance: Any, began_here: bool) -> None:
-        from airflow.providers.common.compat.sdk import XCom
-
         if began_here:
-            forget_earlier_xcoms(task_instance, keys=self.multiple_outputs, but=pushed)
+            delete_earlier_xcoms(task_instance, keys=self.multiple_outputs, but=pushed)
         place = xcom_place(task_instance, task_instance.task_id, task_instance.map_index)
         for key, value in pushed.items():
-            XCom.set(key, value, dag_result=self.is_dag_result, **place)
+            set_xcom(key, value, is_dag_result=self.is_dag_result, **place)
 
 
-def forget_earlier_xcoms(task_instance: Any, *, keys: bool, but: Collection[str] = ()) -> None:
+def delete_earlier_xcoms(task_instance: Any, *, keys: bool, but: Collection[str] = ()) -> None:
     """Delete what an earlier try of the task has pushed. Airflow does so only when a task starts on a worker.
 
     Args:
         task_instance: The task's.
         keys: Whether the fields of what it returns are XComs of their own.
-        but: The keys that are pushed anew. They never lack, since this may run twice at the same time.
+        but: The keys that are about to be pushed. They are overwritten instead, so that they are never
+            missing: a trigger may run twice at the same time.
     """
     from airflow.providers.common.compat.sdk import XCom
 
@@ -82,21 +82,21 @@ def forget_earlier_xcoms(task_instance: Any, *, keys: bool, but: Collection[str]
     returned = XCom.get_one(key=RETURN_VALUE, **place)
     if returned is None:
         return
-    # What it returned names its other keys, so it is the last to go.
+    # The returned value names the other keys, so it is deleted last.
     for key in [*(returned if keys and isinstance(returned, Mapping) else ()), RETURN_VALUE]:
         if key not in but and XCom.get_one(key=key, **place) is not None:
             XCom.delete(key, **place)
 
 
 def xcoms(value: Mapping[str, Any], multiple_outputs: bool) -> Iterator[tuple[str, Any]]:
-    """Name each XCom of what a task returns, as Airflow does."""
+    """Return the key and value of each XCom of what a task returns, as Airflow names them."""
     if multiple_outputs:
         yield from value.items()
     yield RETURN_VALUE, value
 
 
 def xcom_place(task_instance: Any, task_id: str, map_index: int | None = None) -> dict[str, Any]:
-    """Say where a task of this run has its XComs."""
+    """Return what identifies the XComs of a task of this run."""
     return {
         "dag_id": task_instance.dag_id,
         "run_id": task_instance.run_id,

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from hypothesis import settings
@@ -44,6 +44,9 @@ from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E40
 from airflow_provider_telzino.triggers import call  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.support.waiting_tasks import Later
 
 AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 CALL_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
@@ -139,6 +142,24 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         monkeypatch.setattr(logging_class, "log", plain)
     caplog.set_level("DEBUG")
     return caplog
+
+
+@pytest.fixture
+def live(sandbox: Sandbox) -> dict[str, Any]:
+    """A call that is being dialled, and stays so until the test ends it."""
+    from tests.support.waiting_tasks import CONTEXT, NUMBER
+
+    return sandbox.add_call(status="dialing", to_number=NUMBER, call_context=CONTEXT)
+
+
+@pytest.fixture
+def later() -> Iterator[Later]:
+    """Change the sandbox while a task waits. All changes are over when the test is."""
+    from tests.support.waiting_tasks import Later
+
+    later = Later()
+    yield later
+    later.join()
 
 
 Tell = Callable[[str], None]

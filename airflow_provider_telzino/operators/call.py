@@ -10,8 +10,8 @@ from airflow_provider_telzino.api.arguments import checked_agent_id, checked_met
 from airflow_provider_telzino.exceptions import OUTCOME_ERRORS, TelzinoOutcomeError
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.rules.dialling import Dial, with_identity
-from airflow_provider_telzino.version_compat import TRIGGER_FAILED
-from airflow_provider_telzino.waiting.operator import WaitingOperator
+from airflow_provider_telzino.rules.waiting import CallEvent
+from airflow_provider_telzino.waiting.arguments import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,7 +32,9 @@ class TelzinoGetCallOperator(WaitingOperator):
             ``agent_id`` is used unless the task names an agent. Templated.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the record as it is now, whatever
             the status.
-        kwargs: See :class:`~airflow_provider_telzino.waiting.operator.WaitingOperator`.
+        kwargs: ``poll_interval``, ``soft_fail`` and the parameters that all waits share, which are documented
+            with :class:`~airflow_provider_telzino.waiting.arguments.WaitingTask` and in docs/waiting.md; and
+            those of Airflow's ``BaseOperator``.
 
     Raises:
         TelzinoCallEndedBadlyError: The call ended in a status of ``fail_on``.
@@ -46,7 +48,7 @@ class TelzinoGetCallOperator(WaitingOperator):
         self.use_triggerer()
 
     def execute(self, context: Context) -> Any:
-        """Get the record, waiting if need be.
+        """Get the record; wait for it if the call has not ended.
 
         Returns:
             The record, for XCom.
@@ -54,9 +56,7 @@ class TelzinoGetCallOperator(WaitingOperator):
         if not self.wait_for_completion:
             with self._softly(), self.hook() as hook:
                 return self.policy.cut(hook.get_call(self.call_id), self.log)
-        if self.deferrable:
-            return self.look_then_defer(context)
-        return self.wait_here(context)
+        return self.wait_for_call(context)
 
 
 class TelzinoPlaceCallOperator(WaitingOperator):
@@ -76,7 +76,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             ``status``, ``room_name``, ``created_at``) with the ``agent_id`` added, so that a sensor can wait.
         reattach: What a cleared task does if its call has ended well: ``True`` pushes that call's record
             again, ``False`` places another call. With a call that is still live it continues in either case.
-        kwargs: See :class:`~airflow_provider_telzino.waiting.operator.WaitingOperator`.
+        kwargs: See :class:`~airflow_provider_telzino.waiting.arguments.WaitingOperator`.
 
     Raises:
         TelzinoConfigurationError: An argument is invalid. Nothing was dialled.
@@ -131,39 +131,20 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         self.call_id, self.agent_id = call["id"], call["agent_id"]
         if not self.wait_for_completion:
             return self.policy.cut({name: call[name] for name in ANSWER_FIELDS if name in call}, self.log)
-        if not self.deferrable:
-            return self.wait_here(context)
-        if is_new:
-            # The answer has the status, which makes a first poll unnecessary.
-            self.tell_what_needs_a_worker()
-            with self._softly():
-                wait = self.new_wait()
-                if not wait.saw(call):
-                    self._defer(wait)
-        return self.look_then_defer(context)
+        # The answer to placing a call has its status: a poll would add nothing.
+        return self.wait_for_call(context, known=call if is_new else None)
 
-    def execute_complete(
-        self,
-        context: Context,
-        event: Mapping[str, Any] | None = None,
-        deadline: float | None = None,
-        refused_before: bool = False,
-    ) -> Any:
-        """Continue after the deferral; see ``CallWaiter``. The event names the call: nothing is dialled."""
-        call_id = event.get("call_id") if isinstance(event, Mapping) else None
-        if not isinstance(call_id, str):
-            with self._softly():
-                raise self.unknown_event(None)
-        self.call_id = call_id
-        return super().execute_complete(context, event, deadline, refused_before)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume as ``CallWaiter`` does, but first find the call if Airflow has no event that names it."""
-        if next_method == TRIGGER_FAILED:
-            with self._softly(), self.hook() as hook:
+    def restore_call(self, context: Context, event: CallEvent) -> None:
+        """Take the call from the event; find it if no event names it. Never dials."""
+        if event.is_from_airflow:
+            with self.hook() as hook:
                 call = CallPlacer(hook, self._agent(hook), context, self.log).find()
             self.call_id, self.agent_id = call["id"], call["agent_id"]
-        return super().resume_execution(next_method, next_kwargs, context)
+            return
+        if event.call_id is None:
+            raise self.unknown_event()
+        self.call_id = event.call_id
+        super().restore_call(context, event)
 
     def on_kill(self) -> None:
         """Log that the call continues, and dial no more: Airflow lets the task run for some more seconds."""

@@ -88,7 +88,7 @@ async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Rec
         problem: TelzinoError
         try:
             record = await channel.ask(lambda hook: hook.get_call(wait.call_id, agent_id, retry_for=0))
-            if wait.saw(record):
+            if wait.observe(record):
                 return record
             problem = TelzinoUnavailableError("The call's own record doesn't say yet that it has ended.")
             missing_since = None

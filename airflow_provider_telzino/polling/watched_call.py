@@ -30,7 +30,7 @@ class Waiter:
 
     def saw(self, record: Mapping[str, Any]) -> None:
         """Take in a record of the call, whole or from a list."""
-        if self._context.run(self.wait.saw, record):
+        if self._context.run(self.wait.observe, record):
             self.end(None)
             metrics.call_ended(record)
 

@@ -9,7 +9,7 @@ from airflow.triggers.base import BaseTrigger
 
 
 class TelzinoTrigger(BaseTrigger):
-    """A trigger that keeps each argument under its own name."""
+    """A trigger that keeps each argument in an attribute of the same name."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another process needs to run this trigger: its class and arguments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
@@ -13,36 +13,17 @@ from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
 from airflow_provider_telzino.polling.channel import Channel
 from airflow_provider_telzino.polling.poller import fetch_ended, wait_until_ended
-from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, Wait
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, CallEvent, Wait
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.xcom import TaskEnd
 
 SHORTEST_DEFERRAL = 5.0
 """Seconds that a task stays deferred at least, before it resumes on a worker.
 
-Airflow's scheduler hears of the end of a task's first process from the executor, and on a busy machine late.
-A task that is back in the queue by then is taken for one that was killed: it fails, or is tried anew (in
-3.3.2 still: apache/airflow issues 66374, 67287, 72716).
+Airflow's scheduler learns from the executor that a task's first process has ended, on a busy machine late. A
+task that is in the queue again by then is considered killed: it fails or is retried (still in 3.3.2:
+apache/airflow issues 66374, 67287, 72716).
 """
-
-
-class CallEvent(TypedDict):
-    """What the trigger tells the task: ids and statuses only, since Airflow logs and stores it in clear."""
-
-    outcome: Literal["ended", "timeout", "refused"]
-    """The call has ended; the deadline is over; or the API, or Airflow's connection, can't be used."""
-    call_id: str | None
-    """``None`` if the task's ``call_id`` can't be used; then the outcome is ``refused``."""
-    agent_id: str | None
-    """The agent that made the call; ``None`` if it is the connection's."""
-    status: str | None
-    """The status that was last seen."""
-    status_since: float
-    """When it was first seen, in seconds since the epoch."""
-    error: str | None
-    """The class of the error, for ``refused``."""
-    deadline: float
-    """When the wait gives up, in seconds since the epoch."""
 
 
 class TelzinoCallTrigger(TelzinoTrigger):
@@ -52,15 +33,15 @@ class TelzinoCallTrigger(TelzinoTrigger):
         call_id: The call (UUID).
         deadline: When to give up, in seconds since the epoch.
         agent_id: The agent that made the call (UUID); by default the connection's.
-        telzino_conn_id: The Airflow connection. Only its id travels, never the token.
-        poll_interval: Seconds between two looks.
-        status: The status that a worker saw last, and
-        status_since: when it saw it first, in seconds since the epoch.
-        end: How the task ends in the triggerer if the call ends well; ``None`` resumes it on a worker.
+        telzino_conn_id: The Airflow connection. Only its id is stored, never the token.
+        poll_interval: Seconds between two polls.
+        status: The status that a worker observed last.
+        status_since: When the worker first observed that status, in seconds since the epoch.
+        end: How the trigger ends the task if the call ends well; ``None`` resumes it on a worker.
     """
 
     began_task = False
-    """Whether the task began in the triggerer, and was on no worker since."""
+    """Whether the task began in the triggerer, and has not been on a worker since."""
 
     def __init__(
         self,
@@ -89,10 +70,10 @@ class TelzinoCallTrigger(TelzinoTrigger):
 
     async def _event(self) -> TriggerEvent:
         loop = asyncio.get_running_loop()
-        resumable = loop.time() + SHORTEST_DEFERRAL
-        self.logger()  # makes one for the class, which `log` is from now on: each of its own takes a kilobyte
+        may_resume_at = loop.time() + SHORTEST_DEFERRAL
+        self.logger()  # creates one for the class, for `log` to use: one for each trigger takes a kilobyte
         wait = Wait(
-            self.call_id.lower(),  # as the API and its lists have it
+            self.call_id.lower(),  # as the API and its lists write it
             deadline=self.deadline,
             poll_interval=self.poll_interval,
             log=self.log,
@@ -101,7 +82,7 @@ class TelzinoCallTrigger(TelzinoTrigger):
         )
         outcome: Literal["ended", "timeout", "refused"] = "ended"
         error_class = None
-        # One session and one token, also for the final record.
+        # One session and one token, for the final record as well.
         channel = Channel.of(loop, self.telzino_conn_id)
         try:
             await wait_until_ended(wait, telzino_conn_id=self.telzino_conn_id, agent_id=self.agent_id)
@@ -109,30 +90,29 @@ class TelzinoCallTrigger(TelzinoTrigger):
                 return TaskSuccessEvent()
         except TelzinoTimeoutError as error:
             outcome = "timeout"
-            self.log.warning("Time is over for call %s: %s", self.call_id, error)
+            self.log.warning("The wait for call %s timed out: %s", self.call_id, error)
         except AirflowException as error:
             outcome, error_class = "refused", type(error).__name__
-            self.log.warning("The wait for call %s ends: %s", self.call_id, error)
+            self.log.warning("The wait for call %s can't continue: %s", self.call_id, error)
         finally:
             await channel.release()
-        # Whoever runs triggers without telling whose they are (`dag.test()`) has no executor, either.
+        # `dag.test()`, which sets no task instance, has no executor that could be late.
         if self.task_instance is not None and not self.began_task:
-            await asyncio.sleep(resumable - loop.time())
-        return TriggerEvent(
-            CallEvent(
-                outcome=outcome,
-                call_id=self.call_id,
-                agent_id=self.agent_id,
-                status=wait.status,
-                status_since=wait.since,
-                error=error_class,
-                deadline=self.deadline,
-            )
+            await asyncio.sleep(may_resume_at - loop.time())
+        event = CallEvent(
+            outcome=outcome,
+            call_id=self.call_id,
+            agent_id=self.agent_id,
+            status=wait.status,
+            status_since=wait.since,
+            error=error_class,
+            deadline=self.deadline,
         )
+        return TriggerEvent(event.payload())
 
     async def _end_task(self, wait: Wait, channel: Channel) -> bool:
-        """Push the final record of a call that ended well. If that can't be done, a worker does it."""
-        # `dag.test()` doesn't tell a trigger whose it is.
+        """Push the final record of a call that ended well. If that fails, a worker does it."""
+        # `dag.test()` sets no task instance.
         if self.end is None or self.task_instance is None:
             return False
         try:
@@ -140,13 +120,15 @@ class TelzinoCallTrigger(TelzinoTrigger):
             if not end.policy.is_success(wait.status):
                 return False
             record = await fetch_ended(wait, channel, self.agent_id)
-            # The record is the truth, which a list may not have told.
+            # The record is authoritative: the status in a list may have been outdated.
             if not end.policy.is_success(record["status"]):
                 return False
             await end.push(record, self.task_instance, self.log, began_here=self.began_task)
-        # An XCom backend may raise anything; and nothing is lost, since a worker starts anew from the event.
+        # An XCom backend may raise anything; and nothing is lost, since a worker resumes from the event.
         except Exception as error:
-            # Only its class: its words may hold the value.
-            self.log.warning("The task can't end in the triggerer (%s): it goes on.", type(error).__name__)
+            # Only its class: its message may contain the value.
+            self.log.warning(
+                "The task can't end in the triggerer (%s): it resumes on a worker.", type(error).__name__
+            )
             return False
         return True

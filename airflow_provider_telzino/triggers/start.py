@@ -13,9 +13,9 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_telzino.api.arguments import agent_of, checked_agent_id, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
-from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, CallEvent
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
-from airflow_provider_telzino.triggers.call import CallEvent, TelzinoCallTrigger
+from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.xcom import xcom_place
 
 
@@ -26,14 +26,14 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
     reads, so it may safely run twice at the same time.
 
     Args:
-        call_id: The call (UUID), or a record that has an ``id``; ``None`` if ``outputs`` has it.
+        call_id: The call (UUID), or a record that has an ``id``; ``None`` if it is in ``outputs``.
         agent_id: The agent that made the call (UUID); by default the record's or the connection's.
-        telzino_conn_id: The Airflow connection. Only its id travels, never the token.
-        outputs: Arguments that are the output of an upstream task: its id and the XCom's key.
-        poll_interval: Seconds between two looks.
+        telzino_conn_id: The Airflow connection. Only its id is stored, never the token.
+        outputs: Arguments that are the output of an upstream task: the task's id and the XCom's key.
+        poll_interval: Seconds between two polls.
         timeout: Seconds until the wait gives up, counted from the task's start.
         airflow_timeout: Seconds from the task's start to the ``timeout_after`` that Airflow sets.
-        end: How the task ends in the triggerer; ``None`` resumes it on a worker.
+        end: How the trigger ends the task if the call ends well; ``None`` resumes it on a worker.
     """
 
     timeout_after: datetime | None = None
@@ -61,7 +61,7 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         self._unrendered: Exception | None = None
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Render as Airflow does, but leave what goes wrong to :meth:`run`: here it would end the task."""
+        """Render as Airflow does, but keep an error for :meth:`run`: raised here, it would fail the task."""
         try:
             super().render_template_fields(context, jinja_env)
         except Exception as error:  # a template may raise anything
@@ -72,22 +72,13 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         deadline = self._deadline()
         try:
             call_id, agent_id, conn_id = await self._arguments()
-        # Templates and XCom backends may raise anything; and nothing is lost, since a worker tries it anew.
+        # Templates and XCom backends may raise anything; and nothing is lost, since a worker tries again.
         except Exception as error:
-            # Of what isn't ours only the class: its words may hold a value.
-            told = error if isinstance(error, TelzinoError) else type(error).__name__
-            self.log.warning("The wait can't begin in the triggerer (%s): a worker begins it.", told)
-            yield TriggerEvent(
-                CallEvent(
-                    outcome="refused",
-                    call_id=None,
-                    agent_id=None,
-                    status=None,
-                    status_since=time.time(),
-                    error=type(error).__name__,
-                    deadline=deadline,
-                )
-            )
+            # Of an error that isn't ours only the class: its message may contain a value.
+            reason = error if isinstance(error, TelzinoError) else type(error).__name__
+            self.log.warning("The wait can't begin in the triggerer (%s): it begins on a worker.", reason)
+            refusal = CallEvent("refused", error=type(error).__name__, deadline=deadline)
+            yield TriggerEvent(refusal.payload())
             return
         wait = TelzinoCallTrigger(
             call_id, deadline, agent_id, conn_id, poll_interval=self.poll_interval, end=self.end
@@ -97,12 +88,15 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
             yield event
 
     def _deadline(self) -> float:
-        """Count from the task's start, which Airflow tells only so: a restart doesn't prolong the wait."""
+        """Count from the task's start, so that a restart doesn't prolong the wait.
+
+        Airflow passes that time only as ``timeout_after``.
+        """
         if self.timeout_after is None:
             return time.time() + self.timeout
-        over = self.timeout_after
-        over = over if over.tzinfo else over.replace(tzinfo=timezone.utc)
-        return over.timestamp() - self.airflow_timeout + self.timeout
+        stops = self.timeout_after
+        stops = stops if stops.tzinfo else stops.replace(tzinfo=timezone.utc)
+        return stops.timestamp() - self.airflow_timeout + self.timeout
 
     async def _arguments(self) -> tuple[str, str | None, str]:
         if self._unrendered is not None:
@@ -123,6 +117,6 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         value = XCom.get_one(key=key, **xcom_place(self.task_instance, task_id))
         if value is None and name == "call_id":
             raise TelzinoConfigurationError(
-                f"`{name}` is the output of task {task_id}, but that has pushed no XCom {key}."
+                f"`{name}` is the output of task {task_id}, which has pushed no XCom {key}."
             )
         return value

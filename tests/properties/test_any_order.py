@@ -1,4 +1,4 @@
-"""A wait in any order of events: it ends with the true outcome, or it goes on."""
+"""A wait under any order of events: it ends with the true outcome, or it continues."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ class WaitMachine(RuleBasedStateMachine):
             )
             wait = Waiting(call["id"], Run(sensor))
             self.waits.append(wait)
-            self.go_on(wait, "execute")
+            self.run_step(wait, "execute")
 
     @rule(index=st.integers(0, MOST_WAITS - 1), status=st.sampled_from(LIVE))
     def call_moves(self, index: int, status: str) -> None:
-        """A call that goes on takes another status, perhaps one that nobody knows."""
+        """A live call gets another status, perhaps an undocumented one."""
         call_id = self.waits[index % len(self.waits)].call_id
         if call_id not in self.ended:
             self.sandbox.move(call_id, status)
@@ -130,18 +130,18 @@ class WaitMachine(RuleBasedStateMachine):
 
     @rule()
     def tokens_expire(self) -> None:
-        """Every token that was given out is refused from now on."""
+        """Every token issued so far is refused from now on."""
         self.tokens_expired = True
         self.sandbox.revoke_tokens()
 
     @rule()
     def time_passes(self) -> None:
-        """Long enough for a look."""
+        """Long enough for a poll."""
         time.sleep(0.12)
 
     @rule(index=st.integers(0, MOST_WAITS - 1), overlap=st.booleans())
     def trigger_moves(self, index: int, overlap: bool) -> None:
-        """A trigger is made anew from what is stored of it: after the old one, or while that still runs."""
+        """A trigger is recreated from what Airflow stores: after the old one, or while that still runs."""
         wait = self.waits[index % len(self.waits)]
         if wait.trigger is not None and not wait.trigger.done():
             old = wait.trigger
@@ -153,27 +153,27 @@ class WaitMachine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, MOST_WAITS - 1))
     def event_is_lost(self, index: int) -> None:
-        """The triggerer dies when a trigger has fired, but before Airflow knows: it fires once more."""
+        """The triggerer dies after a trigger has fired, but before Airflow knows: it fires once more."""
         wait = self.waits[index % len(self.waits)]
         if wait.trigger is not None and wait.trigger.done():
             self.start(wait)
 
     @rule()
     def triggerer_restarts(self) -> None:
-        """All triggers are stopped, and made anew in another triggerer."""
-        goes_on = [wait for wait in self.waits if wait.trigger is not None and not wait.trigger.done()]
+        """All triggers are stopped, and recreated in another triggerer."""
+        running = [wait for wait in self.waits if wait.trigger is not None and not wait.trigger.done()]
         self.stop_triggerer()
         self.start_triggerer()
-        for wait in goes_on:
+        for wait in running:
             self.start(wait)
 
     @rule(index=st.integers(0, MOST_WAITS - 1))
     def worker_dies(self, index: int) -> None:
-        """A worker dies before its task's end is known, and the task is tried anew, from its start."""
+        """A worker dies before its task's end is known, and the task is retried from its start."""
         wait = self.waits[index % len(self.waits)]
         if wait.trigger is not None and wait.trigger.done():
             wait.trigger, wait.deferral = None, None
-            self.go_on(wait, "execute")
+            self.run_step(wait, "execute")
 
     @precondition(lambda self: any(wait.trigger for wait in self.waits))
     @rule(index=st.integers(0, MOST_WAITS - 1))
@@ -185,11 +185,11 @@ class WaitMachine(RuleBasedStateMachine):
             wait.trigger = None
             self.check_event(wait, event)
             assert wait.deferral is not None
-            self.go_on(wait, "execute_complete", event=event, **(wait.deferral.kwargs or {}))
+            self.run_step(wait, "execute_complete", event=event, **(wait.deferral.kwargs or {}))
 
     # --- What a task does ---
 
-    def go_on(self, wait: Waiting, step: str, **arguments: Any) -> None:
+    def run_step(self, wait: Waiting, step: str, **arguments: Any) -> None:
         """Run the task on a worker, until it defers or ends."""
         outcome = wait.run.step(step, **arguments)
         if isinstance(outcome, TaskDeferred):
@@ -226,14 +226,14 @@ class WaitMachine(RuleBasedStateMachine):
     # --- What must hold ---
 
     @invariant()
-    def nothing_is_told_too_early(self) -> None:
-        """Whatever a trigger has said is true when it says it, also if no worker has heard of it yet."""
+    def no_event_comes_too_early(self) -> None:
+        """What a trigger has emitted is true at that moment, even if no worker has got it yet."""
         for wait in self.waits:
             if wait.trigger is not None and wait.trigger.done():
                 self.check_event(wait, wait.trigger.result())
 
     def check_event(self, wait: Waiting, event: dict[str, Any]) -> None:
-        """A trigger fires when its call has ended, and says how, and nothing else."""
+        """A trigger fires when its call has ended, and emits its status and nothing else."""
         assert event["call_id"] == wait.call_id
         if self.tokens_expired and event["error"] == "TelzinoCredentialsError":
             # A token that expires between its fetch and its first use looks like a wrong client.
@@ -251,7 +251,7 @@ class WaitMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end every call ends, the API works, and so does every wait."""
         try:
-            self.nothing_is_told_too_early()
+            self.no_event_comes_too_early()
             self.sandbox.faults.clear()
             for index in range(len(self.waits)):
                 self.call_ends(index, "completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,20 @@ import time_machine
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.models import CallStatus
-from airflow_provider_telzino.rules.waiting import MIN_POLL_INTERVAL, OutcomePolicy, Wait, seconds
+from airflow_provider_telzino.rules.waiting import (
+    MIN_POLL_INTERVAL,
+    CallEvent,
+    DeferAgain,
+    Fail,
+    Finish,
+    NextStep,
+    OutcomePolicy,
+    TimedOut,
+    Wait,
+    flag,
+    next_step,
+    seconds,
+)
 
 START = 1_000_000.0
 
@@ -34,7 +48,7 @@ def wait(**changes: Any) -> Wait:
 
 
 def test_each_change_of_status_is_logged_once() -> None:
-    """A line a change, with the time since the one before; a look that shows nothing new is silent."""
+    """A line for each change, with the time since the one before; a poll with nothing new is silent."""
     with time_machine.travel(START, tick=False) as clock:
         one = wait()
         for pause, status in [
@@ -45,7 +59,7 @@ def test_each_change_of_status_is_logged_once() -> None:
             (2, "completed"),
         ]:
             clock.shift(pause)
-            ended = one.saw({"status": status})
+            ended = one.observe({"status": status})
 
     assert ended
     assert one.log.lines == [
@@ -55,26 +69,26 @@ def test_each_change_of_status_is_logged_once() -> None:
     ]
 
 
-def test_a_wait_goes_on_where_another_process_left_it() -> None:
-    """The status and its age come along, so that nothing is logged twice and the ages are right."""
+def test_a_wait_continues_that_of_another_process() -> None:
+    """The status and its age are passed on, so that nothing is logged twice and the ages are right."""
     with time_machine.travel(START, tick=False):
         one = wait(status="dialing", since=START - 30)
 
-        one.saw({"status": "dialing"})
+        one.observe({"status": "dialing"})
 
         assert one.log.lines == []
         assert one.last_seen() == "it was last seen dialing, for 30.0 s"
-        one.saw({"status": "in_progress"})
+        one.observe({"status": "in_progress"})
         assert one.log.lines == ["Call c: dialing → in_progress after 30.0 s."]
 
 
-def test_a_wait_that_saw_nothing_says_so() -> None:
-    """Without any successful look there is no status to name."""
-    assert wait().last_seen() == "it could not be looked at"
+def test_a_wait_without_any_status_says_so() -> None:
+    """Without any successful request there is no status to name."""
+    assert wait().last_seen() == "no request for its status has succeeded"
 
 
 def test_pauses_have_jitter_and_end_at_the_deadline() -> None:
-    """A pause is the interval, give or take a fiftieth; none passes the end."""
+    """A pause is the interval, give or take a fiftieth; none goes beyond the deadline."""
     with time_machine.travel(START, tick=False) as clock:
         one = wait()
         pauses = [one.pause() for _ in range(300)]
@@ -90,8 +104,124 @@ def test_pauses_have_jitter_and_end_at_the_deadline() -> None:
 
 
 def test_no_interval_makes_a_busy_loop() -> None:
-    """An interval of 0 is taken as a tenth of a second."""
+    """An interval of 0 becomes a tenth of a second."""
     assert wait(poll_interval=0).poll_interval == MIN_POLL_INTERVAL
+
+
+LIVE = {"id": "c", "status": "in_progress", "ended_at": None}
+ENDED = {"id": "c", "status": "failed", "ended_at": "2026-06-11T12:54:15.354244+00:00"}
+EVENTS = {
+    outcome: CallEvent(outcome, call_id="c")
+    for outcome in ("ended", "timeout", "refused", "stopped", "broken")
+}
+
+
+class TestNextStep:
+    """What follows the end of a trigger."""
+
+    @pytest.mark.parametrize("outcome", EVENTS)
+    @pytest.mark.parametrize("time_left", [0, 60])
+    @pytest.mark.parametrize("refused_before", [False, True])
+    def test_a_call_that_has_ended_finishes_the_task(
+        self, outcome: str, time_left: float, refused_before: bool
+    ) -> None:
+        """However its trigger ended: the true outcome counts."""
+        step = next_step(EVENTS[outcome], ENDED, time_left=time_left, refused_before=refused_before)
+
+        assert step == Finish(ENDED)
+
+    @pytest.mark.parametrize(
+        ("outcome", "record", "time_left", "refused_before", "expected"),
+        [
+            # The trigger saw that the call has ended, but its record is not here: an outage.
+            ("ended", None, 60, False, DeferAgain()),
+            ("ended", LIVE, 60, False, DeferAgain()),
+            ("ended", None, 0, False, Fail("record unavailable")),
+            ("ended", LIVE, 0, False, Fail("record unavailable")),
+            # The deadline has passed in the trigger.
+            ("timeout", LIVE, 0, False, TimedOut()),
+            ("timeout", None, 0, False, TimedOut()),
+            ("timeout", LIVE, 60, False, TimedOut()),
+            # The trigger was refused. This worker, which was not, must see that twice in a row to believe it.
+            ("refused", LIVE, 60, False, DeferAgain(refused=True)),
+            ("refused", LIVE, 60, True, Fail("refused in the triggerer")),
+            ("refused", LIVE, 0, True, Fail("refused in the triggerer")),
+            ("refused", LIVE, 0, False, TimedOut()),
+            # Neither of them got an answer: that is an outage, not a difference between the two.
+            ("refused", None, 60, False, DeferAgain()),
+            ("refused", None, 60, True, DeferAgain()),
+            ("refused", None, 0, True, TimedOut()),
+            # Airflow stopped the trigger, or reports that it broke.
+            ("stopped", LIVE, 0, False, TimedOut()),
+            ("stopped", None, 0, False, TimedOut()),
+            ("broken", LIVE, 0, False, Fail("trigger broken")),
+            ("broken", None, 0, False, Fail("trigger broken")),
+        ],
+    )
+    def test_a_call_that_has_not_ended(
+        self,
+        outcome: str,
+        record: dict[str, Any] | None,
+        time_left: float,
+        refused_before: bool,
+        expected: NextStep,
+    ) -> None:
+        """It is waited for again, unless the time is over or the wait can't work."""
+        step = next_step(EVENTS[outcome], record, time_left=time_left, refused_before=refused_before)
+
+        assert step == expected
+
+
+class TestCallEvent:
+    """The event that a trigger emits and a task reads."""
+
+    def test_a_task_reads_what_a_trigger_emits(self) -> None:
+        """Through the JSON that Airflow stores."""
+        event = CallEvent("refused", "c", "a", "dialing", 1.5, "TelzinoPermissionError", 2.5)
+
+        assert CallEvent.parse(json.loads(json.dumps(event.payload()))) == event
+
+    def test_what_is_missing_is_unknown(self) -> None:
+        """An event may name only outcome and call."""
+        assert CallEvent.parse({"outcome": "ended", "call_id": "c"}) == CallEvent("ended", "c")
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            None,
+            "ended",
+            [],
+            {},
+            {"outcome": "won", "call_id": "c"},
+            {"outcome": "stopped", "call_id": "c"},
+            {"outcome": ["ended"], "call_id": "c"},
+            {"outcome": "ended", "call_id": 5},
+            {"outcome": "ended", "call_id": "c", "agent_id": {}},
+            {"outcome": "ended", "call_id": "c", "status": 1},
+            {"outcome": "ended", "call_id": "c", "status_since": "now"},
+            {"outcome": "timeout", "call_id": "c", "deadline": "soon"},
+        ],
+    )
+    def test_anything_else_is_invalid(self, payload: Any) -> None:
+        """No event of our trigger, or one of an incompatible version."""
+        assert CallEvent.parse(payload) is None
+
+    @pytest.mark.parametrize(
+        ("event", "concerns"),
+        [
+            (CallEvent("ended", "c"), True),
+            (CallEvent("ended", "other"), False),
+            (CallEvent("ended", None), False),
+            (CallEvent("timeout", None), False),
+            (CallEvent("refused", None), True),  # the task's `call_id` is invalid
+            (CallEvent("refused", "other"), False),
+            (CallEvent("stopped"), True),
+            (CallEvent("broken"), True),
+        ],
+    )
+    def test_an_event_about_another_call_is_recognised(self, event: CallEvent, concerns: bool) -> None:
+        """Only a trigger that could not read the task's call, or Airflow itself, names none."""
+        assert event.concerns("c") is concerns
 
 
 class TestOutcomePolicy:
@@ -107,18 +237,23 @@ class TestOutcomePolicy:
     @pytest.mark.parametrize(
         ("fail_on", "skip_on", "record_fields", "words"),
         [
-            (("no-answer",), (), None, "`fail_on` holds 'no-answer'.*busy, completed, failed, no_answer"),
-            (("dialing",), (), None, "`fail_on` holds 'dialing'"),
-            ("failed", (), None, "`fail_on` should be a list or tuple"),
+            (("no-answer",), (), None, "`fail_on` has 'no-answer'.*busy, completed, failed, no_answer"),
+            (("dialing",), (), None, "`fail_on` has 'dialing'"),
+            ("failed", (), None, r"`fail_on` should be a list or tuple of statuses, such as \('failed',\)"),
             ((5,), (), None, "`fail_on` should be"),
             ((), None, None, "`skip_on` should be"),
-            (("busy",), ("busy",), None, "busy is in `fail_on` and in `skip_on`"),
-            ((), (), "id", "`record_fields` should be"),
+            (("busy",), ("busy",), None, "busy is in both `fail_on` and `skip_on`"),
+            (
+                (),
+                (),
+                "id",
+                r"`record_fields` should be a list or tuple of field names, such as \('id'",
+            ),
             ((), (), (), "`record_fields` is empty"),
         ],
     )
     def test_mistakes(self, fail_on: Any, skip_on: Any, record_fields: Any, words: str) -> None:
-        """A typo, a status that no call ends in, or a text for a list: an error at DAG parse."""
+        """A typo, a status that no call ends in, or text instead of a list: an error at DAG parse."""
         with pytest.raises(TelzinoConfigurationError, match=words):
             OutcomePolicy.checked(fail_on, skip_on, record_fields)
 
@@ -133,7 +268,7 @@ class TestOutcomePolicy:
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "10", None, True, timedelta(seconds=-1)])
 def test_bad_durations(value: Any) -> None:
-    """A duration that is none is refused by name."""
+    """The error for an invalid duration names the argument."""
     with pytest.raises(TelzinoConfigurationError, match="`timeout`"):
         seconds("timeout", value)
 
@@ -142,3 +277,16 @@ def test_durations() -> None:
     """Numbers and timedeltas are both fine."""
     assert seconds("timeout", timedelta(minutes=2)) == 120
     assert seconds("timeout", 0) == 0
+
+
+@pytest.mark.parametrize("value", ["False", "true", "", 0, 1, None])
+def test_bad_flags(value: Any) -> None:
+    """Text such as "False" would count as true: the error names the argument."""
+    with pytest.raises(TelzinoConfigurationError, match="`deferrable` should be True or False"):
+        flag("deferrable", value)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_flags(value: bool) -> None:
+    """Booleans are returned as they are."""
+    assert flag("deferrable", value) is value

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 EVENT_FIELDS = {"outcome", "call_id", "agent_id", "status", "status_since", "error", "deadline"}
-"""All that a trigger may tell: ids, statuses and times."""
+"""All that a trigger's event may have: ids, statuses and times."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def context(self) -> Any:
-        """Airflow's context, as far as our tasks look at it."""
+        """Airflow's context, as far as our tasks read it."""
         return {"ti": self.ti}
 
     def to_the_end(self, most: int = 10) -> Any:
@@ -72,14 +72,14 @@ class Run:
             return deferral
 
     def fire(self, deferral: TaskDeferred) -> dict[str, Any]:
-        """Run a trigger as the triggerer does, made anew from what Airflow stores of it."""
+        """Run a trigger as the triggerer does, recreated from what Airflow stores of it."""
         event = asyncio.run(first_event(rebuilt(deferral.trigger)))
         self.events.append(event)
         return event
 
 
 def rebuilt(trigger: Any) -> Any:
-    """Serialise a trigger to JSON and make it again, as the triggerer gets it."""
+    """Serialise a trigger to JSON and recreate it, as the triggerer does."""
     _, kwargs = trigger.serialize()
     return type(trigger)(**json.loads(json.dumps(kwargs)))
 

@@ -1,6 +1,6 @@
-"""Tasks that begin or end in the triggerer: what is settled when the DAG is parsed.
+"""Tasks that begin or end in the triggerer: what is decided when the DAG is parsed, or at a worker's start.
 
-Airflow can do it from 3.3 on. Elsewhere such a task runs the ordinary way, and says so in its log.
+Airflow supports it from 3.3. On an older one such a task runs the ordinary way, and logs that it does.
 """
 
 from __future__ import annotations
@@ -14,32 +14,37 @@ from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.rules.waiting import OutcomePolicy, longest_deferral
-from airflow_provider_telzino.version_compat import triggers_can_run_tasks
-from airflow_provider_telzino.xcom import TaskEnd, forget_earlier_xcoms
+from airflow_provider_telzino.version_compat import (
+    is_unmapped_copy,
+    returns_dag_result,
+    triggers_can_run_tasks,
+)
+from airflow_provider_telzino.xcom import TaskEnd, delete_earlier_xcoms
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
     from airflow.triggers.base import StartTriggerArgs
 else:
-    # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
-    BaseOperator = object
+    BaseOperator = object  # a mixin, as `CallTask`
 
 START_TRIGGER = "airflow_provider_telzino.triggers.start.TelzinoCallStartTrigger"
-NEEDS = "needs Airflow 3.3"
+WARNING_LEVEL = (
+    4  # frames from a warning to the DAG file: this module, the task's __init__, Airflow's around it
+)
 
 
 class StartArguments:
     """What Airflow needs to start a task in the triggerer: ``None`` for a task that starts on a worker.
 
-    It is made whenever Airflow asks, since a DAG may change a task after it was made. Mapped tasks, which
-    start on a worker, ask the class.
+    Computed whenever Airflow reads it, since a DAG may change a task after its creation. Of mapped tasks,
+    which start on a worker, Airflow reads it from the class.
     """
 
-    def __get__(self, task: TriggererUser | None, kind: type[TriggererUser]) -> StartTriggerArgs | None:
+    def __get__(self, task: TriggererTask | None, kind: type[TriggererTask]) -> StartTriggerArgs | None:
         return None if task is None or not task.start_from_trigger else _start_arguments(task)
 
 
-def _start_arguments(task: TriggererUser) -> StartTriggerArgs:
+def _start_arguments(task: TriggererTask) -> StartTriggerArgs:
     from airflow.triggers.base import StartTriggerArgs
 
     longest = longest_deferral(task.wait_timeout, task.wait_interval)
@@ -58,8 +63,8 @@ def _start_arguments(task: TriggererUser) -> StartTriggerArgs:
     )
 
 
-def readable_arguments(task: TriggererUser) -> dict[str, Any]:
-    """Return a task's arguments as a trigger can read them: as they are, or whose output they are.
+def readable_arguments(task: TriggererTask) -> dict[str, Any]:
+    """Return a task's arguments in a form that a trigger can read: literals, and the outputs of other tasks.
 
     Raises:
         TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
@@ -72,23 +77,23 @@ def readable_arguments(task: TriggererUser) -> dict[str, Any]:
             outputs[name] = [value.operator.task_id, value.key]
             literals[name] = None
             continue
-        literals[name] = _kept(value)
-        if _takes_an_xcom(literals[name]):
+        literals[name] = _without_personal_data(value)
+        if _uses_an_xcom(literals[name]):
             raise TelzinoConfigurationError(
-                f"`{name}` of task {task.task_id} takes an XCom by a template, or from a changed, nested or "
-                "mapped output, which a task with `start_from_trigger` can't. Give the output itself: "
+                f"`{name}` of task {task.task_id} uses an XCom in a template, or a changed, nested or mapped "
+                "output, which a task with `start_from_trigger` can't read. Give the output itself: "
                 f'`{name}=place.output` or `{name}=place.output["key"]`, or leave out `start_from_trigger`.'
             )
         if not _is_text(literals[name]):
             raise TelzinoConfigurationError(
                 f"`{name}` of task {task.task_id} is of type {type(value).__name__}, which a task with "
-                "`start_from_trigger` can't take. Give text, or a template such as `{{ params.NAME }}`."
+                "`start_from_trigger` can't read. Give text, or a template such as `{{ params.NAME }}`."
             )
     return {**literals, "outputs": outputs}
 
 
-class TriggererUser(BaseOperator):
-    """A task that may begin and end in the triggerer. What waits for a call mixes it in."""
+class TriggererTask(BaseOperator):
+    """A task that may begin and end in the triggerer. A mixin of all that wait for a call."""
 
     policy: OutcomePolicy
     end_from_trigger = False
@@ -98,7 +103,7 @@ class TriggererUser(BaseOperator):
 
     @property
     def wait_interval(self) -> float:
-        """Seconds between two looks."""
+        """Seconds between two polls."""
         raise NotImplementedError
 
     @property
@@ -112,77 +117,75 @@ class TriggererUser(BaseOperator):
         raise NotImplementedError
 
     def use_triggerer(self) -> None:
-        """Settle, last of all in ``__init__``, how much of the task runs in the triggerer.
+        """Decide how much of the task runs in the triggerer. To be called at the end of ``__init__``.
 
         Raises:
             TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
         """
         self.end_from_trigger = self.end_from_trigger and self.defers
         self.wants_start_from_trigger = self.wants_start_from_trigger and self.defers
-        # The copies that a worker makes of a mapped task: they are no tasks that could start otherwise.
-        self._is_mapped_copy = getattr(self, "_BaseOperator__from_mapped", False)
-        if self._is_mapped_copy:
+        if is_unmapped_copy(self):  # it runs on a worker already
             return
-        if self._ends_in_triggerer() and (what := left_out(self)):
-            warnings.warn(what, stacklevel=2)
+        if self._ends_in_triggerer() and (warning := omitted_at_end(self)):
+            warnings.warn(warning, stacklevel=WARNING_LEVEL)
         may_start = self.wants_start_from_trigger and self.can_start_in_triggerer
         if may_start and self.get_closest_mapped_task_group() is None:
-            readable_arguments(self)  # on any Airflow, so that a DAG doesn't break by an upgrade
+            readable_arguments(self)  # on any Airflow, so that an upgrade breaks no DAG
             self.start_from_trigger = triggers_can_run_tasks()
 
-    def tell_what_needs_a_worker(self) -> None:
-        """Log, at the task's start on a worker, which wish for the triggerer isn't granted."""
+    def log_what_needs_a_worker(self) -> None:
+        """Log, at the task's start on a worker, what of it can't run in the triggerer as requested."""
         for flag, wanted in (
             ("start_from_trigger", self.wants_start_from_trigger),
             ("end_from_trigger", self.end_from_trigger),
         ):
             if wanted and not triggers_can_run_tasks():
-                self.log.info("`%s` %s: a worker does it.", flag, NEEDS)
+                self.log.info("`%s` needs Airflow 3.3: a worker does it.", flag)
         if self.wants_start_from_trigger and triggers_can_run_tasks():
             self.log.info(
-                "`start_from_trigger` is not for mapped tasks, for placing a call, nor under `dag.test()`: a "
-                "worker starts."
+                "`start_from_trigger` does not apply to mapped tasks, to placing a call, nor under "
+                "`dag.test()`: a worker starts."
             )
-        # Airflow doesn't make a mapped task when it parses the DAG: it could not be warned of there.
-        if self._is_mapped_copy and self._ends_in_triggerer() and (what := left_out(self)):
-            self.log.warning("%s", what)
+        # Airflow doesn't create a mapped task when it parses the DAG, so it could not warn then.
+        if is_unmapped_copy(self) and self._ends_in_triggerer() and (warning := omitted_at_end(self)):
+            self.log.warning("%s", warning)
 
     def task_end(self) -> dict[str, Any] | None:
-        """Say how the trigger ends the task; ``None`` if a worker has to."""
-        if not self._ends_in_triggerer() or (not self._is_mapped_copy and is_mapped_over(self)):
+        """Return how the trigger ends the task; ``None`` if a worker has to end it."""
+        if not self._ends_in_triggerer() or (not is_unmapped_copy(self) and is_mapped_over(self)):
             return None
         return TaskEnd(
             self.policy,
             do_xcom_push=bool(self.do_xcom_push),
             multiple_outputs=bool(self.multiple_outputs),
-            is_dag_result=bool(getattr(self, "returns_dag_result", False)),
+            is_dag_result=returns_dag_result(self),
         ).to_json()
+
+    def delete_earlier_xcoms(self, context: Context) -> None:
+        """Delete what an earlier try has pushed. Airflow does so itself when a task starts on a worker."""
+        try:
+            delete_earlier_xcoms(context["ti"], keys=self.multiple_outputs)
+        # An XCom backend may raise anything; and old values are no reason to lose the new one.
+        except Exception as error:
+            self.log.warning("The XComs of an earlier try could not be deleted (%s).", type(error).__name__)
 
     def _ends_in_triggerer(self) -> bool:
         return self.end_from_trigger and triggers_can_run_tasks()
 
-    def _forget_earlier_run(self, context: Context) -> None:
-        """Delete what a run before a clear has pushed. Airflow does so when a task starts on a worker."""
-        try:
-            forget_earlier_xcoms(context["ti"], keys=self.multiple_outputs)
-        # An XCom backend may raise anything; old values are no reason to lose the new one.
-        except Exception as error:
-            self.log.warning("An earlier run's XComs could not be deleted (%s).", type(error).__name__)
-
 
 def is_mapped_over(task: Any) -> bool:
-    """Whether a mapped task reads the output: Airflow must know its length, which a trigger can't say."""
+    """Whether a mapped task reads the output: Airflow must know its length, which a trigger can't report."""
     return task.get_dag() is not None and next(task.iter_mapped_dependants(), None) is not None
 
 
-def left_out(task: TriggererUser) -> str | None:
-    """Say what the task asks for, but Airflow doesn't do when a task ends in the triggerer."""
+def omitted_at_end(task: TriggererTask) -> str | None:
+    """Describe what the task has, but Airflow omits when a task ends in the triggerer."""
     names = [name for name in ("outlets", "on_success_callback") if getattr(task, name)]
     if not names:
         return None
     return (
-        f"Task {task.task_id} has `{'` and `'.join(names)}`, which Airflow leaves out when a task ends in "
-        "the triggerer. Leave out `end_from_trigger` if they matter."
+        f"Task {task.task_id} has `{'` and `'.join(names)}`, which Airflow omits when a task ends in the "
+        "triggerer. Leave out `end_from_trigger` if they matter."
     )
 
 
@@ -192,16 +195,16 @@ def _is_plain_output(value: Any) -> bool:
     return is_plain and not hasattr(value.operator, "partial_kwargs")  # which mapped tasks have
 
 
-def _kept(value: Any) -> Any:
+def _without_personal_data(value: Any) -> Any:
     """Return what the trigger needs of a literal: of a record only the ids, since Airflow stores it all."""
     if isinstance(value, Mapping):
-        return {name: _kept(value[name]) for name in ("id", "agent_id") if name in value}
+        return {name: _without_personal_data(value[name]) for name in ("id", "agent_id") if name in value}
     return str(value) if isinstance(value, UUID) else value
 
 
-def _takes_an_xcom(value: Any) -> bool:
+def _uses_an_xcom(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(map(_takes_an_xcom, value.values()))
+        return any(map(_uses_an_xcom, value.values()))
     return isinstance(value, XComArg) or (isinstance(value, str) and "xcom_pull" in value)
 
 

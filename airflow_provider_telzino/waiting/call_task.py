@@ -1,0 +1,120 @@
+"""A task about one call: it requests the call's record, and ends according to the outcome."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+
+from airflow_provider_telzino.api.arguments import agent_of, checked_agent_id, naming_the_connection
+from airflow_provider_telzino.exceptions import (
+    TelzinoCallEndedBadlyError,
+    TelzinoNotFoundError,
+    TelzinoOutcomeError,
+    TelzinoTransientError,
+)
+from airflow_provider_telzino.rules.waiting import OutcomePolicy
+from airflow_provider_telzino.xcom import xcoms
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+    from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
+else:
+    # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
+    BaseOperator = object
+
+
+class CallTask(BaseOperator):
+    """A task about one call. A mixin of all that wait for one."""
+
+    template_fields: Sequence[str] = ("call_id", "agent_id", "telzino_conn_id")
+
+    call_id: Any
+    agent_id: str | None
+    telzino_conn_id: str
+    policy: OutcomePolicy
+    soft_fail: bool
+
+    # --- The record ---
+
+    def hook(self) -> TelzinoHook:
+        """Create the hook for this task's connection and agent."""
+        from airflow_provider_telzino.hooks.telzino import TelzinoHook
+
+        return TelzinoHook(self.telzino_conn_id, self._agent_id())
+
+    def poll(
+        self, hook: TelzinoHook, *, retry_for: float = 0, not_found_is_final: bool = False
+    ) -> Record | None:
+        """Request the call's record; ``None`` if it is temporarily unavailable."""
+        try:
+            return hook.get_call(self.call_id, retry_for=retry_for)
+        except TelzinoNotFoundError as error:
+            if not_found_is_final:
+                raise
+            self.log.warning("%s", error)
+        except TelzinoTransientError as error:
+            self.log.warning("%s", error)
+        return None
+
+    def _agent_id(self) -> str | None:
+        agent_id = agent_of(self.call_id, self.agent_id)
+        with naming_the_connection(self.telzino_conn_id):
+            return checked_agent_id(agent_id) if agent_id else None
+
+    # --- The outcome ---
+
+    def finish(self, context: Context, record: Mapping[str, Any]) -> dict[str, Any]:
+        """End the task according to the call's outcome.
+
+        Returns:
+            The record, or its ``record_fields``, for XCom.
+
+        Raises:
+            TelzinoOutcomeError: The status is in ``fail_on``. The record has been pushed.
+            AirflowSkipException: The status is in ``skip_on``. The record has been pushed.
+        """
+        status, pushed = record["status"], self.policy.cut(record, self.log)
+        if self.policy.is_success(status):
+            return pushed
+        self._push(context, pushed)
+        if status in self.policy.skip_on:
+            raise AirflowSkipException(f"Call {record['id']} ended with {status}, which is in `skip_on`.")
+        with self._softly():
+            raise self.outcome_error(status)(
+                f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`."
+                + (" Its record is in XCom." if self.do_xcom_push else ""),
+                conn_id=self.telzino_conn_id,
+                call_id=record["id"],
+            )
+
+    def outcome_error(self, status: str) -> type[TelzinoOutcomeError]:
+        """Choose the error for a status of ``fail_on``. For a task that only waits, a retry is no use."""
+        return TelzinoCallEndedBadlyError
+
+    def _push(self, context: Context, record: dict[str, Any]) -> None:
+        """Push as Airflow does with what a task returns, for a task that won't return."""
+        if not self.do_xcom_push:
+            return
+        for key, value in xcoms(record, self.multiple_outputs):
+            context["ti"].xcom_push(key=key, value=value)
+
+    @contextlib.contextmanager
+    def _softly(self) -> Iterator[None]:
+        """Turn any error into a skip if the user wants that: Airflow itself does so in some modes only."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if self.soft_fail or getattr(self, "never_fail", False):  # only sensors have the latter
+                raise AirflowSkipException(f"Skipped instead of failed (soft_fail): {error}") from error
+            raise
+
+
+def _sip_code(record: Mapping[str, Any]) -> str:
+    code = record.get("sip_status_code")
+    return f" (SIP {code})" if isinstance(code, int) else ""
