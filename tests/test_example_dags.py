@@ -73,6 +73,11 @@ def test_a_failed_call(runs: dict[str, Any]) -> None:
     assert run["pushed"]["wait_for_call"] == run["sandbox"]
 
 
+def test_a_connection_in_the_database_is_found(runs: dict[str, Any]) -> None:
+    """Also by a trigger, which ``dag.test()`` runs in the task's own process."""
+    assert "isn't defined" not in runs["log"]
+
+
 def test_placing_a_call(runs: dict[str, Any]) -> None:
     """One call, its record, and what was said in it."""
     run = runs["example_telzino_place_call"]

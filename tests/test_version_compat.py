@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import json
 import sys
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,8 @@ class Row(NamedTuple):
     """Whether Airflow has an asynchronous function for connections, which ``dag.test()`` can't serve."""
     form_comes_from: str
     """Where Airflow takes the connection form's extra fields from: the hook, or the provider info."""
+    dag_run_is_due_at: str
+    """The attribute of a DAG run with the time at which it was due."""
     masks_in: str
     """The module with the function that masks a secret."""
     metrics_in: str
@@ -51,6 +54,7 @@ TABLE = {
         keeps_task_state=False,
         asynchronous_connections=False,
         form_comes_from="hook",
+        dag_run_is_due_at="data_interval_end",
         masks_in="airflow.utils.log.secrets_masker",
         metrics_in="airflow.stats",
     ),
@@ -60,6 +64,7 @@ TABLE = {
         keeps_task_state=False,
         asynchronous_connections=False,
         form_comes_from="hook",
+        dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.stats",
     ),
@@ -69,6 +74,7 @@ TABLE = {
         keeps_task_state=False,
         asynchronous_connections=True,
         form_comes_from="hook",
+        dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.stats",
     ),
@@ -78,6 +84,7 @@ TABLE = {
         keeps_task_state=False,
         asynchronous_connections=True,
         form_comes_from="provider info",
+        dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
     ),
@@ -87,6 +94,7 @@ TABLE = {
         keeps_task_state=True,
         asynchronous_connections=True,
         form_comes_from="provider info",
+        dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
     ),
@@ -179,6 +187,16 @@ def test_the_form_comes_from(row: Row) -> None:
     assert reads_provider_info is (row.form_comes_from == "provider info")
     if not reads_provider_info and importlib.util.find_spec("flask_appbuilder"):
         assert set(version_compat.form_widgets(CONN_FIELDS)) == set(CONN_FIELDS)
+
+
+def test_when_a_dag_run_was_due(row: Row) -> None:
+    """By the attribute that this version has; a run that is triggered may have no data interval."""
+    due = datetime(2026, 6, 11, tzinfo=timezone.utc)
+    has_run_after = "run_after:" in source_of("airflow.models.dagrun")
+
+    assert has_run_after is (row.dag_run_is_due_at == "run_after")
+    assert version_compat.due_date(SimpleNamespace(**{row.dag_run_is_due_at: due})) == due
+    assert version_compat.due_date(None) is None
 
 
 def test_secrets_are_masked_in(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,16 +40,29 @@ def example_dag(name: str) -> Any:
     return names[name]()
 
 
-def run_example(sandbox: Sandbox, name: str, conf: dict[str, Any]) -> dict[str, Any]:
-    """Run one example against a sandbox; return the states of run and tasks, and what the tasks pushed."""
-    os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = json.dumps(
-        {
-            "conn_type": "telzino",
-            "host": sandbox.url,
-            "password": ACCESS_TOKEN,
-            "extra": {"agent_id": DEFAULT_AGENT_ID},
-        }
-    )
+def fields(sandbox: Sandbox) -> dict[str, Any]:
+    """Return the fields of the connection to a sandbox."""
+    extra = {"agent_id": DEFAULT_AGENT_ID}
+    return {"conn_type": "telzino", "host": sandbox.url, "password": ACCESS_TOKEN, "extra": extra}
+
+
+def connect_by_environment(sandbox: Sandbox) -> None:
+    """Set the connection as an environment variable."""
+    os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = json.dumps(fields(sandbox))
+
+
+def connect_by_database(sandbox: Sandbox) -> None:
+    """Set the connection in Airflow's database, where most users have it."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        connection = Connection(conn_id="telzino_default", **fields(sandbox))  # noqa: AIR311  # the database's
+        session.add(connection)
+
+
+def run_example(name: str, conf: dict[str, Any]) -> dict[str, Any]:
+    """Run one example; return the states of run and tasks, and what the tasks pushed."""
     run = example_dag(name).test(run_conf=conf)
     tasks = {
         ti.task_id + (f"[{ti.map_index}]" if ti.map_index >= 0 else ""): ti for ti in run.get_task_instances()
@@ -74,15 +87,17 @@ def main() -> None:
     """Run the waiting example for each status that the arguments name, then those that place calls."""
     results: dict[str, Any] = {}
     with Sandbox() as sandbox:
+        connect_by_database(sandbox)
         for status in sys.argv[1:]:
             call = sandbox.add_call("in_progress")
             arguments = (sandbox, call["id"], status)
             threading.Thread(target=finish_after_the_first_look, args=arguments, daemon=True).start()
-            result = run_example(sandbox, "example_telzino_wait_for_call", {"call_id": call["id"]})
+            result = run_example("example_telzino_wait_for_call", {"call_id": call["id"]})
             results[status] = result | {"sandbox": sandbox.call(call["id"])}
     for name, conf in PLACING.items():
         with Sandbox(speed=20) as sandbox:
-            results[name] = run_example(sandbox, name, conf) | {"calls": sandbox.calls}
+            connect_by_environment(sandbox)
+            results[name] = run_example(name, conf) | {"calls": sandbox.calls}
     print(json.dumps(results, default=str))
 
 
