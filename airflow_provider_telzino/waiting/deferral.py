@@ -120,9 +120,8 @@ class DeferrableWait(TriggererTask, CallTask):
                 raise self.unknown_event()
             until = parsed.deadline if deadline is None else deadline
             wait, step = self._after_trigger(context, parsed, until, refused_before)
-            if not isinstance(step, Finish):
-                self._carry_out(step, wait, parsed)
-        return self.finish(context, step.record)
+            record = self._carry_out(step, wait, parsed)
+        return self.finish(context, record)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as Airflow does, but request the call first if the trigger has emitted no event."""
@@ -136,9 +135,8 @@ class DeferrableWait(TriggererTask, CallTask):
             wait, step = self._after_trigger(context, event, time.time())
             if step == Fail("trigger broken"):
                 return super().resume_execution(next_method, next_kwargs, context)  # logs the traceback
-            if not isinstance(step, Finish):
-                self._carry_out(step, wait, event)
-        return self.finish(context, step.record)
+            record = self._carry_out(step, wait, event)
+        return self.finish(context, record)
 
     def restore_call(self, context: Context, event: CallEvent) -> None:
         """Set, in the new process of a task that resumes, which call and agent it waits for."""
@@ -165,11 +163,14 @@ class DeferrableWait(TriggererTask, CallTask):
         left = wait.time_left()
         return wait, next_step(event, record, time_left=left, refused_before=refused_before)
 
-    def _carry_out(self, step: DeferAgain | TimedOut | Fail, wait: Wait, event: CallEvent) -> NoReturn:
+    def _carry_out(self, step: NextStep, wait: Wait, event: CallEvent) -> Mapping[str, Any]:
+        """Return the final record to finish with; otherwise defer again, or raise the error of the step."""
+        if isinstance(step, Finish):
+            return step.record
         if isinstance(step, DeferAgain):
             self._defer(wait, refused=step.refused)
         if isinstance(step, TimedOut):
-            raise self._stopped(wait) if event.outcome == "stopped" else self.timed_out(wait)
+            raise self.stopped_by_airflow(wait) if event.outcome == "stopped" else self.timed_out(wait)
         about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": wait.call_id}
         if step.reason == "record unavailable":
             raise TelzinoUnavailableError(
@@ -226,7 +227,7 @@ class DeferrableWait(TriggererTask, CallTask):
             call_id=wait.call_id,
         )
 
-    def _stopped(self, wait: Wait) -> TelzinoTimeoutError:
+    def stopped_by_airflow(self, wait: Wait) -> TelzinoTimeoutError:
         """Create the error for a trigger that Airflow stopped, at the timeout of the deferral.
 
         For a task that began in the triggerer, that is also its ``execution_timeout``.
