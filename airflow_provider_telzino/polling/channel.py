@@ -1,4 +1,4 @@
-"""One way to the API for all waits on a connection: one session, one token, one backoff."""
+"""The requests of all waits on one connection: one session, one token, one backoff."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.exceptions import (
     TelzinoCredentialsError,
     TelzinoError,
@@ -19,20 +18,20 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 from airflow_provider_telzino.polling import metrics
+from airflow_provider_telzino.polling.backoff import SharedBackoff
 
 MAX_IN_FLIGHT = 4  # requests of one connection at the same time
-MAX_PAUSE_FAILURES = 5  # in a row; from then on pauses of up to 16 s grow no more, to find the end soon
-RELOAD_AFTER = 60.0  # seconds after which a connection that fails is read anew,
-RELOAD_FROM = 3  # by so many failures in a row: a single one has other reasons
+RELOAD_AFTER = 60.0  # seconds after which the Airflow connection is loaded again when requests fail,
+RELOAD_FROM = 3  # from so many failures in a row on: a single one has other reasons
 MISSING_FOR = 60.0
-"""Seconds after which Airflow is believed that it has no such connection: 3.3 says so whatever goes wrong."""
+"""Seconds after which a missing connection is final: Airflow 3.3 reports it as missing during any outage."""
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class ConnectionUnusableError(Exception):
-    """No request can succeed over this connection; ``reason`` is the error to tell of."""
+    """No request can succeed on this connection; ``reason`` is the error to report."""
 
     def __init__(self, reason: AirflowException) -> None:
         super().__init__(str(reason))
@@ -42,7 +41,8 @@ class ConnectionUnusableError(Exception):
 class Channel:
     """Sends the requests of all waits on one connection, in one event loop.
 
-    A failure pauses all of them together: longer with each in a row, and at least as long as the API asks.
+    A failure pauses all of them together: longer with each failure in a row, and at least as long as the API
+    asks.
 
     Args:
         loop: The event loop that it works in.
@@ -50,11 +50,11 @@ class Channel:
     """
 
     _channels: ClassVar[dict[tuple[asyncio.AbstractEventLoop, str], Channel]] = {}
-    _waits_told: ClassVar[int] = 0
+    _emitted_waits: ClassVar[int] = 0
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, conn_id: str) -> Channel:
-        """Return the channel for a connection, for one more user; each has to :meth:`release` it."""
+        """Return the channel of a connection for one more user, who must :meth:`release` it."""
         if (loop, conn_id) not in cls._channels:
             cls._channels[loop, conn_id] = cls(loop, conn_id)
         channel = cls._channels[loop, conn_id]
@@ -63,77 +63,79 @@ class Channel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, conn_id: str) -> None:
         self.hook = TelzinoAsyncHook(conn_id)
-        """A new one whenever the connection is read anew."""
-        self._requests: Counter[TelzinoAsyncHook] = Counter()
-        """How many each hook has in flight."""
+        """Replaced by a new one to load the Airflow connection again."""
         self.waits = 0
         """How many waits use it."""
-        self.problem: TelzinoTransientError | None = None
-        """Why the last request failed; None while all is well."""
-        self.well_since = 0.0
-        """When the API last answered again after a failure, on the loop's clock."""
+        self.backoff = SharedBackoff()
         self._key = (loop, conn_id)
         self._users = 0
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._requests: Counter[TelzinoAsyncHook] = Counter()  # in flight, by hook
         self._now = loop.time
-        self._failures = 0
-        self._resume_at = 0.0
         self._loaded_at = self._now()
-        self._missing_since: float | None = None  # by Airflow's word
+        self._missing_since: float | None = None  # according to Airflow
 
     async def release(self) -> None:
-        """Have one user less; the last one closes the session."""
+        """Give up one use. The last one closes the session."""
         self._users -= 1
         if self._users == 0:
             del self._channels[self._key]
-            self.tell_waits()
+            self.emit_waits()
             await self.hook.close()
 
     @classmethod
-    def tell_waits(cls) -> None:
-        """Tell Airflow's metrics how many waits there are on all connections, if that has changed."""
+    def emit_waits(cls) -> None:
+        """Emit how many waits there are on all connections, if that has changed."""
         waits = sum(channel.waits for channel in list(cls._channels.values()))
-        if waits != cls._waits_told:
-            cls._waits_told = waits
-            metrics.tell("gauge", metrics.WAITS, waits)
+        if waits != cls._emitted_waits:
+            cls._emitted_waits = waits
+            metrics.emit("gauge", metrics.WAITS, waits)
 
-    async def ask(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
-        """Send one request, as soon as no pause is on and few others are in flight.
+    def pause(self) -> float:
+        """Seconds until the next request may be sent; 0 without a pause."""
+        return self.backoff.pause(self._now())
+
+    async def send(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
+        """Send one request, once no pause is on and fewer than the most are in flight.
 
         Args:
             request: Calls a method of the hook, without retries.
 
         Raises:
-            TelzinoTransientError: It failed, and everything pauses.
+            TelzinoTransientError: It failed, and all requests pause.
             TelzinoError: The API refused this request.
-            ConnectionUnusableError: Airflow can't give the connection, or the API refused its credentials.
+            ConnectionUnusableError: Airflow doesn't provide the connection, or its credentials are refused.
         """
         async with self._in_flight:
-            while (pause := self._resume_at - self._now()) > 0:  # noqa: ASYNC110  # it may grow meanwhile
-                await asyncio.sleep(pause)
+            await self._end_of_pause()
             hook = self.hook
             self._requests[hook] += 1
             try:
                 if not hook.is_loaded:
                     await self._load(hook)
-                asked = self._now()
-                metrics.tell("incr", metrics.REQUESTS)
+                    await self._end_of_pause()  # Another request may have failed meanwhile.
+                sent_at = self._now()
+                metrics.emit("incr", metrics.REQUESTS)
                 answer = await request(hook)
             except TelzinoTransientError as error:
                 self._failed(error)
                 raise
             except TelzinoCredentialsError as error:
-                self._refused(error, asked)
+                self._refused(error, sent_at)
             except TelzinoError:
-                self._succeeded()  # It is the answer to this request, and no trouble of the API.
+                self._succeeded()  # The API works; it refuses this one request.
                 raise
             finally:
-                await self._done_with(hook)
+                await self._release_hook(hook)
             self._succeeded()
             return answer
 
-    async def _done_with(self, hook: TelzinoAsyncHook) -> None:
-        """End a request. If the connection was read anew meanwhile, the last one closes the old hook."""
+    async def _end_of_pause(self) -> None:
+        while (pause := self.pause()) > 0:  # noqa: ASYNC110  # it may get longer meanwhile
+            await asyncio.sleep(pause)
+
+    async def _release_hook(self, hook: TelzinoAsyncHook) -> None:
+        """End a request. The last one on a hook that was replaced meanwhile closes it."""
         self._requests[hook] -= 1
         if self._requests[hook] == 0:
             del self._requests[hook]
@@ -154,39 +156,31 @@ class Channel:
             raise ConnectionUnusableError(error) from error
         self._missing_since = None
 
-    def _forget_connection(self) -> None:
-        """Have the connection read anew: someone may have mended it. Other requests keep the old one."""
+    def _reload(self) -> None:
+        """Load the Airflow connection again: it may have been corrected. Those in flight keep the old one."""
         self._loaded_at = self._now()
         self.hook = TelzinoAsyncHook(self.hook.telzino_conn_id)
 
-    def _refused(self, error: TelzinoCredentialsError, asked: float) -> NoReturn:
-        """Try once more with the connection as it is now, unless it was just read."""
-        age = asked - self._loaded_at  # negative: another request has had it read anew meanwhile
+    def _refused(self, error: TelzinoCredentialsError, sent_at: float) -> NoReturn:
+        """Try once more with the connection as it is now, unless it was just loaded."""
+        age = sent_at - self._loaded_at  # negative if it was loaded again after this request was sent
         if age >= 0:
-            self._forget_connection()
+            self._reload()
         if 0 <= age < RELOAD_AFTER:
             raise ConnectionUnusableError(error) from error
-        again = TelzinoUnavailableError(f"{error} The connection is read anew.")
-        self._failed(again)
-        raise again from error
+        retriable = TelzinoUnavailableError(f"{error} Loading the Airflow connection again.")
+        self._failed(retriable)
+        raise retriable from error
 
     def _failed(self, error: TelzinoTransientError) -> None:
-        metrics.tell("incr", metrics.REQUEST_ERRORS)
-        self.problem = error
-        floor = error.retry_after or 0.0
-        if self._now() < self._resume_at:  # others in flight fail for the same reason
-            self._resume_at = max(self._resume_at, self._now() + floor)
+        metrics.emit("incr", metrics.REQUEST_ERRORS)
+        now = self._now()
+        if not self.backoff.fail(error, now):
             return
-        self._failures += 1
-        failures = min(self._failures, MAX_PAUSE_FAILURES)
-        pause = retry.backoff(failures, floor=floor, time_left=retry.MAX_RETRY_AFTER)
-        self._resume_at = self._now() + pause
-        log.warning("%s All waits on this connection pause for %.1f s.", error, pause)
-        if self._failures >= RELOAD_FROM and self._now() - self._loaded_at >= RELOAD_AFTER:
-            self._forget_connection()
+        log.warning("%s Pausing all requests on this connection for %.1f s.", error, self.pause())
+        if self.backoff.failures >= RELOAD_FROM and now - self._loaded_at >= RELOAD_AFTER:
+            self._reload()
 
     def _succeeded(self) -> None:
-        if self.problem is not None:
-            log.info("The API answers again, after %s failures in a row.", self._failures)
-            self.well_since = self._now()
-        self.problem, self._failures = None, 0
+        if failures := self.backoff.succeed(self._now()):
+            log.info("The API is responding again, after %s failures in a row.", failures)

@@ -1,4 +1,4 @@
-"""A call that a poller looks after, and those that wait for its end."""
+"""A call that a poller polls, and the waits for its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
 from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
 from airflow_provider_telzino.polling import metrics
-from airflow_provider_telzino.polling.page_plan import ListedCall
 from airflow_provider_telzino.rules.waiting import Wait
 
 STATUSES = frozenset(status.value for status in CallStatus)
@@ -19,63 +18,66 @@ LIVE_STATUSES = STATUSES.difference(status.value for status in TERMINAL_STATUSES
 
 
 class Waiter:
-    """A wait, and the future that tells it the end: ``None``, or the error that ends it."""
+    """A wait, and the future that ends it: with ``None`` when the call has ended, or with an error."""
 
     __slots__ = ("_context", "ended", "wait")
 
     def __init__(self, wait: Wait, ended: asyncio.Future[Exception | None]) -> None:
         self.wait = wait
         self.ended = ended
-        self._context = contextvars.copy_context()  # By it Airflow finds the task whose log a line goes to.
+        self._context = contextvars.copy_context()  # Airflow finds the task of a log line by it.
 
-    def saw(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of the call, whole or from a list."""
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Pass a record of the call, whole or from a list, to the wait."""
         if self._context.run(self.wait.observe, record):
             self.end(None)
-            metrics.call_ended(record)
+            metrics.emit_detection_lag(record)
 
     def end(self, problem: Exception | None) -> None:
-        """End the wait, unless it has ended."""
+        """End the wait, unless it has already ended."""
         if not self.ended.done():
             self.ended.set_result(problem)
 
 
-class WatchedCall(ListedCall):
-    """A call, and all that wait for it."""
+class WatchedCall:
+    """A call, all waits for it, and when it is polled next."""
 
-    __slots__ = ("interval", "known_status", "missing_since", "waiters")
+    __slots__ = ("call_id", "due", "interval", "known_status", "missing_since", "waiters")
 
     def __init__(self, call_id: str, interval: float) -> None:
-        super().__init__(call_id)
+        self.call_id = call_id
         self.interval = interval
+        """Seconds between two polls: the shortest interval among the waits."""
+        self.due = 0.0
+        """When to poll it next, on the loop's clock; 0 is at once."""
         self.waiters: list[Waiter] = []
         self.known_status: str | None = None
-        """A status in which no call has ended, and that all waits have heard of."""
+        """The live status that all waits have already observed."""
         self.missing_since: float | None = None
-        """When the API first said that there is no such call, and nothing else since."""
+        """When the API first answered 404, if it has given no other answer since."""
 
-    def saw(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of the call, whole or from a list."""
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Pass a record of the call, whole or from a list, to all waits if its status is new."""
         self.missing_since = None
         if record["status"] == self.known_status:
             return
         for waiter in self.waiters:
-            waiter.saw(record)
+            waiter.observe(record)
         self.known_status = record["status"] if record["status"] in LIVE_STATUSES else None
 
     def not_found(self, error: TelzinoNotFoundError, now: float) -> None:
-        """Take in that the API knows no such call: that may pass."""
+        """Note a 404. A call that was just placed may not be visible yet; later, the 404 ends all waits."""
         self.missing_since = now if self.missing_since is None else self.missing_since
         if retry.is_missing_for_good(self.missing_since, now):
             self.end(error)
 
     def end(self, problem: Exception | None) -> None:
-        """End all waits for it."""
+        """End all waits for the call."""
         for waiter in self.waiters:
             waiter.end(problem)
 
 
-def is_telling(item: Mapping[str, Any]) -> bool:
-    """Tell whether an item of a list says if its call has ended. Of an unknown status, ``ended_at`` does."""
+def is_conclusive(item: Mapping[str, Any]) -> bool:
+    """Whether an item of a list shows if its call has ended. For an unknown status, ``ended_at`` decides."""
     status = item.get("status")
     return isinstance(status, str) and (status in STATUSES or (bool(status) and "ended_at" in item))

@@ -12,7 +12,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from airflow_provider_telzino.exceptions import TelzinoTimeoutError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
 from airflow_provider_telzino.polling.channel import Channel
-from airflow_provider_telzino.polling.poller import fetch_ended, wait_until_ended
+from airflow_provider_telzino.polling.ended_call import fetch_ended, wait_until_ended
 from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, CallEvent, Wait
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.xcom import TaskEnd

@@ -23,10 +23,11 @@ from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.api.answers import ListPage
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError, TelzinoUnavailableError
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
-from airflow_provider_telzino.polling import channel, metrics, page_plan, poller
+from airflow_provider_telzino.polling import channel, metrics, page_plan, poll_requests, schedule
 from airflow_provider_telzino.polling.channel import Channel
+from airflow_provider_telzino.polling.ended_call import fetch_ended
 from airflow_provider_telzino.polling.page_plan import MAX_MISSES
-from airflow_provider_telzino.polling.poller import AgentPoller, fetch_ended
+from airflow_provider_telzino.polling.poller import AgentPoller
 from airflow_provider_telzino.rules.waiting import Wait
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
@@ -243,7 +244,7 @@ class TestLookingAgain:
 
     @pytest.fixture(autouse=True)
     def _first_look_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(poller, "_uniform", lambda low, high: low)
+        monkeypatch.setattr(schedule.Schedule.__init__, "__defaults__", (lambda low, high: low,))
 
     async def test_a_lonely_wait(self, sandbox: Sandbox) -> None:
         """Each failed request is followed by another one soon."""
@@ -314,25 +315,6 @@ class TestLookingAgain:
         await asyncio.wait(waits)
 
         assert took > 0.85  # it was 0.4
-
-    async def test_a_look_when_the_others_are_nearly_due_is_for_all(self, sandbox: Sandbox) -> None:
-        """With long intervals the jitter takes a minute: early looks in it must not see the others twice."""
-        [wait] = start([trigger(sandbox.add_call("dialing"), interval=3_600)])
-        await until(lambda: AgentPoller._pollers)
-        [sleeping] = AgentPoller._pollers.values()
-        sleeping._next_look = 0.0
-        sleeping._begin(1_000_000.0)
-        sleeping._next_look = 1_000_000.0 + 1.02 * 3_600
-
-        sleeping._begin(1_000_000.0 + 0.5 * 3_600)
-        early = sleeping._started
-        sleeping._begin(1_000_000.0 + 1.01 * 3_600)
-        late = sleeping._started
-        wait.cancel()
-        await asyncio.wait([wait])
-
-        assert early == 1_000_000.0
-        assert late == 1_000_000.0 + 1.01 * 3_600
 
 
 class TestTrouble:
@@ -420,7 +402,7 @@ class TestTrouble:
             sandbox.finish(call["id"])
         await asyncio.gather(*waits)
 
-        assert len([each for each in caplog.records if "pause for" in each.getMessage()]) == 1
+        assert len([each for each in caplog.records if "Pausing" in each.getMessage()]) == 1
 
     async def test_a_list_that_lags(self, connect: ConnectionSetter) -> None:
         """Calls that the list doesn't have yet are fetched."""
@@ -621,7 +603,7 @@ class TestTrouble:
         events = await asyncio.gather(*waits)
 
         assert Counter(event["outcome"] for event in events) == {"ended": 300}
-        assert caplog.text.count("All waits on this connection pause") == 1
+        assert caplog.text.count("Pausing all requests on this connection") == 1
 
     async def test_airflow_misses_the_connection_for_a_moment(
         self,
@@ -634,7 +616,7 @@ class TestTrouble:
         calls = [sandbox.add_call("completed") for _ in range(3)]
         monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
         waits = start(map(trigger, calls))
-        await until(lambda: caplog.text.count("All waits on this connection pause") >= 3)
+        await until(lambda: caplog.text.count("Pausing all requests on this connection") >= 3)
         connect(sandbox)
 
         events = await asyncio.gather(*waits)
@@ -694,7 +676,7 @@ class TestTrouble:
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An error that nobody foresaw ends the waits: Airflow then resumes their tasks."""
-        monkeypatch.setattr(poller, "Look", None)
+        monkeypatch.setattr(poll_requests, "PagePlan", None)
         waits = start(trigger(sandbox.add_call("dialing")) for _ in range(3))
 
         done, _ = await asyncio.wait(waits, timeout=20)
@@ -738,7 +720,7 @@ class TestLeaving:
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """It may be taken for a timeout by aiohttp: a poller for whom nobody waits ends all the same."""
-        ask = Channel.ask
+        ask = Channel.send
 
         async def ask_and_lose(channel: Channel, request: Any) -> Any:
             try:
@@ -746,7 +728,7 @@ class TestLeaving:
             except asyncio.CancelledError:
                 raise TelzinoUnavailableError("There was no answer.") from None
 
-        monkeypatch.setattr(Channel, "ask", ask_and_lose)
+        monkeypatch.setattr(Channel, "send", ask_and_lose)
         sandbox.faults.next("GET", delay=1.0)
         [wait] = start([trigger(sandbox.add_call("dialing"))])
         await until(lambda: sandbox.faults.waiting == 0)
@@ -755,7 +737,7 @@ class TestLeaving:
         await asyncio.wait([wait], timeout=10)
 
         assert wait.cancelled()
-        assert "The waits for calls" not in caplog.text
+        assert "The poller for the calls" not in caplog.text
 
     async def test_no_timer_is_left(self, sandbox: Sandbox) -> None:
         """Of a poller that was about to sleep for an hour, nothing stays for an hour."""
@@ -830,7 +812,7 @@ class TestWords:
             sandbox.finish(call["id"])
         await asyncio.gather(*waits)
 
-        assert caplog.text.count("are looked at by") == 1
+        assert caplog.text.count("list pages and") == 1
 
     async def test_the_poller_tells_its_way_and_its_pauses(
         self, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
@@ -847,9 +829,9 @@ class TestWords:
         await asyncio.gather(*waits)
 
         text = "\n".join(each.getMessage() for each in caplog.records if "telzino.polling" in each.name)
-        assert len(re.findall(r"waiting calls are looked at by 1 list pages", text)) == 1
-        assert re.search(r"503.*connection telzino_default.* All waits on this connection pause for", text)
-        assert "answers again" in text
+        assert len(re.findall(r"Polling 3 calls of agent of the connection with 1 list pages", text)) == 1
+        assert re.search(r"503.*connection telzino_default.* Pausing all requests on this connection", text)
+        assert "responding again" in text
         assert "sandbox-token" not in text
 
     @pytest.mark.parametrize(
@@ -875,7 +857,7 @@ class TestWords:
         events = await asyncio.gather(*start(map(trigger, calls)))
 
         assert {event["outcome"] for event in events} == {"ended"}
-        assert caplog.text.count("metrics can't be told (AttributeError)") == 1
+        assert caplog.text.count("Could not emit Airflow metrics (AttributeError)") == 1
 
     async def test_waits_on_all_connections_are_counted(
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -886,7 +868,7 @@ class TestWords:
         def tell(kind: str, name: str, *value: Any) -> None:
             told.extend(value if name == metrics.WAITS else ())
 
-        monkeypatch.setattr(metrics, "tell", tell)
+        monkeypatch.setattr(metrics, "emit", tell)
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"])
         calls = [sandbox.add_call("dialing") for _ in range(5)]
         waits = start(map(trigger, calls[:2]))
