@@ -114,14 +114,13 @@ class Channel:
                 if not hook.is_loaded:
                     await self._load(hook)
                     await self._end_of_pause()  # Another request may have failed meanwhile.
-                sent_at = self._now()
                 metrics.emit("incr", metrics.REQUESTS)
                 answer = await request(hook)
             except TelzinoTransientError as error:
                 self._failed(error)
                 raise
             except TelzinoCredentialsError as error:
-                self._refused(error, sent_at)
+                self._refused(error, hook)
             except TelzinoError:
                 self._succeeded()  # The API works; it refuses this one request.
                 raise
@@ -161,13 +160,12 @@ class Channel:
         self._loaded_at = self._now()
         self.hook = TelzinoAsyncHook(self.hook.telzino_conn_id)
 
-    def _refused(self, error: TelzinoCredentialsError, sent_at: float) -> NoReturn:
+    def _refused(self, error: TelzinoCredentialsError, hook: TelzinoAsyncHook) -> NoReturn:
         """Try once more with the connection as it is now, unless it was just loaded."""
-        age = sent_at - self._loaded_at  # negative if it was loaded again after this request was sent
-        if age >= 0:
+        if hook is self.hook:  # else another request's 401 has replaced it already
+            if self._now() - self._loaded_at < RELOAD_AFTER:
+                raise ConnectionUnusableError(error) from error
             self._reload()
-        if 0 <= age < RELOAD_AFTER:
-            raise ConnectionUnusableError(error) from error
         retriable = TelzinoUnavailableError(f"{error} Loading the Airflow connection again.")
         self._failed(retriable)
         raise retriable from error
