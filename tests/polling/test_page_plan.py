@@ -179,7 +179,7 @@ def test_urgent_pages_are_read_first() -> None:
 
 
 def test_a_call_whose_wait_leaves_during_a_poll_is_forgotten() -> None:
-    """The poll goes on for the others, and nothing is kept for the one that left."""
+    """The poll continues for the others, and nothing is kept for the one that left."""
     agent = Agent()
     agent.place(3, waited=True)
     plan = agent.plan()
