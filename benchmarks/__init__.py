@@ -1,1 +1,1 @@
-"""What a wait costs, ours beside the others: ``make bench`` and ``make bench-airflow``."""
+"""What a wait costs, compared with other ways to wait: ``make bench`` and ``make bench-airflow``."""

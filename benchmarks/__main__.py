@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick]``: measure all contenders side by side and print the tables."""
+"""``python -m benchmarks [--quick]``: measure all contenders and print the tables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from benchmarks.worlds import server  # noqa: E402
 
 
 def main() -> int:
-    """Run it. The exit code tells whether everything worked, not whether it was fast."""
+    """Run it. The exit code says whether everything worked, not whether it was fast."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes, rougher")
+    parser.add_argument("--quick", action="store_true", help="two minutes, less exact")
     quick = parser.parse_args().quick
     plan = QUICK if quick else FULL
     started = time.monotonic()

@@ -1,7 +1,7 @@
-"""All contenders side by side: CPU and requests, memory, and lag, for 1 to 10,000 waits.
+"""The comparison of all contenders: CPU and requests, memory, and lag, for 1 to 10,000 waits.
 
 Contenders take turns within each round, and a figure is the median of the rounds, so that the machine's other
-work falls on all alike. Where all of them together need little of the machine, they run at the same time.
+work affects all alike. Where all of them together need little CPU, they run at the same time.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from benchmarks.contenders import CONTENDERS, FLOOR, IDLE, OURS, PEER, SHARED, WITH_IDLE
-from benchmarks.measuring import Run, measured
+from benchmarks.measuring import Measured, Run, measured
 from benchmarks.worlds import world
 
 MOST_AT_ONCE = 100
-"""Up to so many waits of each contender run at the same time."""
+"""Up to this many waits of each contender run at the same time."""
 
 MOST_OF_PEER = 1000
-"""``HttpEventTrigger`` with more waits keeps no interval of 10 s: it needs more than one CPU."""
+"""With more waits ``HttpEventTrigger`` can't keep an interval of 10 s: it needs more than one CPU."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How one number of waits is measured: CPU in windows of whole intervals, lag in groups.
+    """How a number of waits is measured: CPU in windows of whole intervals, lag in groups.
 
     Args:
         waits: How many.
-        interval: Seconds between two looks while CPU is measured.
-        intervals: How many a window has.
+        interval: Seconds between two polls while CPU is measured.
+        intervals: How many intervals a window has.
         rounds: How many windows.
-        groups: How many groups of so many waits are watched for lag, so that few waits have many lags.
-        peer: Another interval and number of rounds for ``HttpEventTrigger``: it needs more than one CPU else.
+        groups: How many groups of this many waits are measured for lag, so that few waits have many lags.
+        peer: Another interval and number of rounds for ``HttpEventTrigger``, which otherwise needs more than
+            one CPU.
     """
 
     waits: int
@@ -53,7 +54,7 @@ class Plan:
 
     sizes: tuple[Size, ...]
     lag_interval: float
-    """Seconds between two looks while lag is measured."""
+    """Seconds between two polls while lag is measured."""
     outage: float
     """Seconds."""
 
@@ -82,30 +83,18 @@ QUICK = Plan(
 
 @dataclass
 class CpuWindow:
-    """What one window has shown of one contender."""
+    """The figures of one contender in one window. A status is that of one waiting call in one answer."""
 
-    cpu_per_look: float
+    cpu_per_status: float
     """Seconds."""
-    looks_per_wait: float
-    """How often the answers told of each wait, by interval: 1 is as it should be."""
+    statuses_per_wait: float
+    """How many per interval: it should be 1."""
     requests_per_interval: float
-    requests_per_full_look: float
-    """In the time in which each wait has one look: without the jitter of the interval."""
+    requests_per_full_poll: float
+    """While each wait gets one status: without the jitter of the interval."""
     connections: float
-    """Those that were used: open at the start, or opened since."""
+    """Those that were used."""
     rss_per_wait: float
-
-
-@dataclass
-class Lag:
-    """How long after its end each call was known to have ended, in seconds; and the loop meanwhile."""
-
-    p50: float
-    p99: float
-    missed: int
-    blocked: float
-    blocked_cpu: float
-    collecting: float
 
 
 @dataclass
@@ -113,11 +102,11 @@ class Comparison:
     """All figures, by number of waits and contender."""
 
     cpu: dict[tuple[int, str], list[CpuWindow]] = field(default_factory=dict)
-    lag: dict[tuple[int, str], Lag] = field(default_factory=dict)
+    lag: dict[tuple[int, str], Measured] = field(default_factory=dict)
     memory: dict[tuple[int, str], float] = field(default_factory=dict)
-    """Bytes of Python objects a wait."""
+    """Bytes of Python objects per wait."""
     idle_cpu: float = 0
-    """CPU seconds that a loop of idle triggers takes each second; taken off all others."""
+    """CPU seconds per second of a loop of idle triggers; subtracted from all others."""
     idle_collecting: float = 0
     """The longest garbage collection when the most idle triggers start, in CPU seconds."""
 
@@ -126,14 +115,14 @@ class Comparison:
         return statistics.median(figure(window) for window in self.cpu[waits, contender])
 
     def ratio(self, waits: int, contender: str, other: str) -> float:
-        """Return how much more CPU a look takes with one contender: the median of the rounds' ratios."""
-        # The slow one may have taken part in fewer rounds.
+        """Return the ratio of CPU per status of two contenders: the median of the rounds' ratios."""
+        # A slow one may have fewer rounds.
         pairs = zip(self.cpu[waits, contender], self.cpu[waits, other], strict=False)
-        return statistics.median(one.cpu_per_look / two.cpu_per_look for one, two in pairs)
+        return statistics.median(one.cpu_per_status / two.cpu_per_status for one, two in pairs)
 
 
 def compare(url: str, plan: Plan, say: Callable[[str], None]) -> Comparison:
-    """Measure everything. ``say`` is told what is being done."""
+    """Measure everything. ``say`` prints what is being done."""
     found = Comparison()
     say("an idle event loop")
     _measure_idle(url, plan, found)
@@ -148,7 +137,7 @@ def compare(url: str, plan: Plan, say: Callable[[str], None]) -> Comparison:
 
 
 def at_once(works: Iterable[Callable[[], T]]) -> list[T]:
-    """Do all works at the same time."""
+    """Run all of them at the same time."""
     works = list(works)
     with ThreadPoolExecutor(len(works) or 1) as threads:
         return [future.result() for future in [threads.submit(work) for work in works]]
@@ -164,36 +153,31 @@ def cpu_window(
     idle_cpu: float = 0,
     **of_world: float,
 ) -> CpuWindow:
-    """Measure one contender in one window, once all waits have had a look."""
+    """Measure one contender in one window, after each wait has got a first status."""
     with world(url, waits=waits, **of_world) as there:
         window = interval * intervals
         shown = measured(
             Run(contender, url, there.calls, interval, warm_up=1.2 * interval + 1, window=window)
         )
-        book = there.read(shown.start, shown.end)
-    if not book["told"]:
-        raise RuntimeError(f"{contender} looked at none of {waits} calls")
-    looks = book["told"] / waits
+        log = there.summary(shown.start, shown.end)
+    if not log["statuses"]:
+        raise RuntimeError(f"{contender} polled none of {waits} calls")
+    statuses_per_wait = log["statuses"] / waits
     return CpuWindow(
-        cpu_per_look=(shown.cpu - idle_cpu * window) / book["told"],
-        looks_per_wait=looks / intervals,
-        requests_per_interval=book["requests"] / intervals,
-        requests_per_full_look=book["requests"] / looks,
-        connections=book["open"] + book["connected"],
+        cpu_per_status=(shown.cpu - idle_cpu * window) / log["statuses"],
+        statuses_per_wait=statuses_per_wait / intervals,
+        requests_per_interval=log["requests"] / intervals,
+        requests_per_full_poll=log["requests"] / statuses_per_wait,
+        connections=log["connections"],
         rss_per_wait=shown.rss / waits,
     )
 
 
-def quantile(ordered: list[float], share: float) -> float:
-    """Return the value that this share of the values doesn't exceed."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 def _measure_idle(url: str, plan: Plan, found: Comparison) -> None:
-    """Measure what the loop and Airflow take by themselves."""
+    """Measure what the loop and Airflow cost by themselves."""
     with world(url, waits=max(size.waits for size in plan.sizes)) as there:
         run = Run(IDLE, url, there.calls, 1, warm_up=5, window=3)
-        watched = replace(run, ticker=True)  # The ticker takes CPU itself.
+        watched = replace(run, ticker=True)  # The ticker itself costs CPU.
         shown, seen = at_once(functools.partial(measured, each) for each in (run, watched))
     found.idle_cpu = shown.cpu / (shown.end - shown.start)
     found.idle_collecting = seen.collecting
@@ -221,7 +205,7 @@ def _compare_cpu(url: str, size: Size, number: int, found: Comparison) -> None:
 
 
 def _compare_memory(url: str, plan: Plan, found: Comparison) -> None:
-    """Trace memory, and take off what the first wait alone takes: modules, a session, a page."""
+    """Trace memory, minus that of the first wait alone: modules, a session, a page."""
     interval = plan.lag_interval
 
     def traced(waits: int, contender: str) -> float:
@@ -230,7 +214,7 @@ def _compare_memory(url: str, plan: Plan, found: Comparison) -> None:
             return measured(run).traced
 
     sizes = [size.waits for size in plan.sizes if size.waits >= MOST_OF_PEER]
-    light = (OURS, FLOOR, IDLE)  # Tracing slows the others down too much to have all waits look in time.
+    light = (OURS, FLOOR, IDLE)  # Tracing makes the others too slow to poll for all waits in time.
     kinds = [(waits, name) for waits in sizes for name in WITH_IDLE if name in light or waits <= MOST_OF_PEER]
     kinds += [(1, name) for name in WITH_IDLE]
     memory = dict(zip(kinds, at_once(functools.partial(traced, *kind) for kind in kinds), strict=True))
@@ -251,8 +235,8 @@ def _compare_lag(url: str, plan: Plan, say: Callable[[str], None], found: Compar
         found.lag.update({(size.waits, name): lag for (size, name), lag in zip(batch, lags, strict=True)})
 
 
-def _lag(url: str, plan: Plan, size: Size, contender: str) -> Lag:
-    """Measure how late one contender hears of the ends of calls, which end evenly over two intervals."""
+def _lag(url: str, plan: Plan, size: Size, contender: str) -> Measured:
+    """Measure how late one contender detects the ends of calls, which are spread over two intervals."""
     interval = plan.lag_interval
     ends = (interval + 2, 3 * interval + 2)
     with world(url, agents=size.groups, waits=size.waits * size.groups, ends=ends) as there:
@@ -266,13 +250,5 @@ def _lag(url: str, plan: Plan, size: Size, contender: str) -> Lag:
         )
         shown = measured(run)
     if not shown.lags:
-        raise RuntimeError(f"{contender} heard of no end of {size.waits} calls")
-    lags = sorted(shown.lags)
-    return Lag(
-        quantile(lags, 0.5),
-        quantile(lags, 0.99),
-        shown.missed,
-        shown.blocked,
-        shown.blocked_cpu,
-        shown.collecting,
-    )
+        raise RuntimeError(f"{contender} detected no end of {size.waits} calls")
+    return shown

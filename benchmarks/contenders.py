@@ -1,7 +1,7 @@
-"""Who is measured: each starts the same waits in its own way, in the running event loop, as a triggerer does.
+"""The contenders: each waits for the same calls in its own way, in the running event loop, as in a triggerer.
 
-A contender is a function that gets a :class:`Waits` and gives the coroutines that wait. Add one
-to ``CONTENDERS``, and it is in every table.
+A contender is a function that gets a :class:`Waits` and yields the coroutines that wait. Add one to
+``CONTENDERS``, and it is in every table.
 """
 
 from __future__ import annotations
@@ -28,34 +28,19 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 @dataclass
 class Waits:
-    """The calls to wait for, and when each wait heard of its end."""
+    """The calls to wait for, and when the end of each was detected."""
 
     url: str
     calls: list[tuple[str, str, float]]
     """Agent, call, and when it ends."""
     interval: float
     conn_id: str
+    session: aiohttp.ClientSession
+    """For the contenders whose waits share one session."""
     ended: dict[str, float] = field(default_factory=dict)
-    session: aiohttp.ClientSession | None = None
-    """The session that all share, for those that share one by hand."""
 
-    def open_session(self) -> aiohttp.ClientSession:
-        """Make the session."""
-        self.session = aiohttp.ClientSession(headers=HEADERS)
-        return self.session
-
-    async def close(self) -> None:
-        """Close the session."""
-        if self.session is not None:
-            await self.session.close()
-
-    @property
-    def http_conn_id(self) -> str:
-        """The connection for the HTTP provider."""
-        return f"{self.conn_id}_http"
-
-    def heard(self, call_id: str) -> None:
-        """Note that a wait has ended."""
+    def detected(self, call_id: str) -> None:
+        """Note that the end of a call was detected."""
         self.ended[call_id] = time.time()
 
 
@@ -77,11 +62,11 @@ def telzino_trigger(waits: Waits) -> Iterator[Work]:
 
 
 def http_event_trigger(waits: Waits) -> Iterator[Work]:
-    """The HTTP provider's trigger that looks into the answer."""
+    """The HTTP provider's trigger that checks the answer."""
     for agent_id, call_id, _ in waits.calls:
         trigger = HttpEventTrigger(
             response_check_path=f"{response_check_module}.has_ended",
-            http_conn_id=waits.http_conn_id,
+            http_conn_id=f"{waits.conn_id}_http",
             endpoint=f"v1/agents/{agent_id}/outbound-calls/{call_id}",
             headers=HEADERS,
             poll_interval=waits.interval,
@@ -90,35 +75,33 @@ def http_event_trigger(waits: Waits) -> Iterator[Work]:
 
 
 def shared_session(waits: Waits) -> Iterator[Work]:
-    """A loop written by hand: a request a wait and interval, all over one session."""
-    session = waits.open_session()
+    """A simple loop: one request per wait and interval, all over one session."""
     for agent_id, call_id, _ in waits.calls:
-        yield _look_singly(waits, session, agent_id, call_id)
+        yield _poll_call(waits, agent_id, call_id)
 
 
-async def _look_singly(waits: Waits, session: aiohttp.ClientSession, agent_id: str, call_id: str) -> None:
+async def _poll_call(waits: Waits, agent_id: str, call_id: str) -> None:
     url = f"{waits.url}/v1/agents/{agent_id}/outbound-calls/{call_id}"
     await asyncio.sleep(random.uniform(0, waits.interval))
     while True:
-        async with session.get(url) as response:
+        async with waits.session.get(url) as response:
             record = await response.json()
         if record["status"] in TERMINAL:
-            waits.heard(call_id)
+            waits.detected(call_id)
             return
         await asyncio.sleep(waits.interval)
 
 
 def list_only(waits: Waits) -> Iterator[Work]:
-    """The floor: reads each agent's newest pages and does nothing else. It survives no error."""
+    """The lower bound: reads each agent's newest pages and does nothing else. It survives no error."""
     agents: dict[str, set[str]] = {}
     for agent_id, call_id, _ in waits.calls:
         agents.setdefault(agent_id, set()).add(call_id)
-    session = waits.open_session()
     for agent_id, call_ids in agents.items():
-        yield _look_at_list(waits, session, agent_id, call_ids)
+        yield _poll_list(waits, agent_id, call_ids)
 
 
-async def _look_at_list(waits: Waits, session: aiohttp.ClientSession, agent_id: str, calls: set[str]) -> None:
+async def _poll_list(waits: Waits, agent_id: str, calls: set[str]) -> None:
     url = f"{waits.url}/v1/agents/{agent_id}/outbound-calls"
     await asyncio.sleep(random.uniform(0, waits.interval))
     loop = asyncio.get_running_loop()
@@ -127,13 +110,13 @@ async def _look_at_list(waits: Waits, session: aiohttp.ClientSession, agent_id: 
         unseen, page = set(calls), 0
         while unseen:
             page += 1
-            async with session.get(f"{url}?page={page}&limit=100") as response:
+            async with waits.session.get(f"{url}?page={page}&limit=100") as response:
                 answer = json.loads(await response.read())
             for item in answer["data"]:
                 if item["id"] in unseen:
                     unseen.remove(item["id"])
                     if item["status"] in TERMINAL:
-                        waits.heard(item["id"])
+                        waits.detected(item["id"])
                         calls.remove(item["id"])
             if not answer["pagination"]["hasNext"]:
                 break
@@ -141,7 +124,7 @@ async def _look_at_list(waits: Waits, session: aiohttp.ClientSession, agent_id: 
 
 
 def idle_trigger(waits: Waits) -> Iterator[Work]:
-    """Triggers that never look: what Airflow and asyncio themselves take."""
+    """Triggers that never poll: what Airflow and asyncio themselves cost."""
     for _, call_id, _ in waits.calls:
         yield _run(waits, call_id, IdleTrigger())  # type: ignore[no-untyped-call]  # Airflow's isn't typed
 
@@ -150,11 +133,11 @@ class IdleTrigger(BaseTrigger):
     """Waits for nothing."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what another process would need."""
+        """Return what another process needs to create it."""
         return f"{__name__}.{type(self).__name__}", {}
 
     async def run(self) -> Any:
-        """Wait without end."""
+        """Wait forever."""
         await asyncio.get_running_loop().create_future()
         yield TriggerEvent({})
 
@@ -165,7 +148,7 @@ async def _run(waits: Waits, call_id: str, trigger: BaseTrigger, first_pause: fl
         await asyncio.sleep(first_pause)
     async for event in trigger.run():
         if event is not None:
-            waits.heard(call_id)
+            waits.detected(call_id)
             return
 
 

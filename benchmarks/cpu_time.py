@@ -1,4 +1,4 @@
-"""The CPU time of all processes of a family, with those that have ended meanwhile."""
+"""The CPU time of all processes of a family, including those that have ended."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Mapping
 
 import psutil
 
-from devtools.process_mark import descendants
-from devtools.processes import ProcessFamily
+from devtools.processes import ProcessFamily, descendants
 
 
 def cpu_seconds(family: ProcessFamily) -> Mapping[str, float]:
-    """Return the CPU seconds that each child of a family has used until now.
+    """Return the CPU seconds that each child of a family has used.
 
-    What the descendants of ``scheduler`` have used is apart, under ``scheduler's own``.
+    Those of the descendants of ``scheduler`` are under ``scheduler's descendants``.
 
-    A process that has ended is in its parent's account as soon as that takes note of it. So the sum is right
-    if no process ends while it is made: else it is made again.
+    The time of a process that has ended is added to its parent's account when the parent reaps it. So the sum
+    is right if no process ends during the summation: otherwise it is repeated.
     """
     while True:
         before = family.members()
@@ -27,9 +26,9 @@ def cpu_seconds(family: ProcessFamily) -> Mapping[str, float]:
                 if child.running:
                     *own, ended_user, ended_system = psutil.Process(child.pid).cpu_times()[:4]
                     seconds[name] += sum(own)
-                    seconds[f"{name}'s own"] += ended_user + ended_system
+                    seconds[f"{name}'s descendants"] += ended_user + ended_system
                     for process in descendants(child.pid):
-                        seconds[f"{name}'s own"] += sum(process.cpu_times()[:4])
+                        seconds[f"{name}'s descendants"] += sum(process.cpu_times()[:4])
         except psutil.NoSuchProcess:
             continue
         if family.members() == before:

@@ -1,4 +1,4 @@
-"""The calls that each contender's DAG waits for; ``BENCH_CALLS`` names the JSON file that has them."""
+"""The calls that each contender's DAG waits for, from the JSON file that ``BENCH_CALLS`` names."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OURS: dict[str, Any] = SHARED | {"telzino_conn_id": "bench_telzino"}
 
 
 def dags_of(contender: str) -> Iterator[list[dict[str, Any]]]:
-    """Open a contender's DAGs one by one, each with the calls that it is to wait for.
+    """Open a contender's DAGs one by one; yield the calls that each waits for.
 
-    Each contender has a DAG file of its own: a worker run reads one file, and imports what that imports.
+    Each contender has a DAG file of its own: a worker run parses one file, and imports what that imports.
     """
     for dag_id, calls in BENCH["calls"].items():
         if dag_id.removeprefix("warm_up_") == contender:
@@ -27,5 +27,5 @@ def dags_of(contender: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def endpoints(calls: list[dict[str, Any]]) -> list[str]:
-    """Return the server's pages that aren't found until the calls have ended."""
+    """Return the server's pages that answer 404 until the calls have ended."""
     return [f"ended/{call['agent_id']}/{call['call_id']}" for call in calls]

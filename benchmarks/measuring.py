@@ -6,42 +6,43 @@ Each run has a fresh process, forked from one that has imported everything (:fun
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import multiprocessing
 import os
 import time
 import tracemalloc
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-import airflow.jobs.triggerer_job_runner  # noqa: F401  # What a triggerer has imported, nobody pays for.
+import aiohttp
+import airflow.jobs.triggerer_job_runner  # noqa: F401  # A triggerer has imported it anyway: no contender pays for it.
 import psutil
 from airflow.sdk.log import configure_logging, reset_logging
 
-from benchmarks.contenders import WITH_IDLE, Waits
+from benchmarks.contenders import HEADERS, WITH_IDLE, Waits
 from benchmarks.worlds import TOKEN
 
 TICK = 0.005
-"""Seconds between two steps of the ticker that watches the event loop."""
+"""Seconds between two steps of the ticker that monitors the event loop."""
 
 
 @dataclass
 class Run:
-    """What a run does.
+    """The settings of a run.
 
     Args:
         contender: Its name.
         url: The server.
         calls: The calls to wait for.
-        interval: Seconds between two looks.
+        interval: Seconds between two polls.
         warm_up: Seconds from the start of the waits until the measured window.
         window: Seconds that are measured.
         until_ended: Measure until all calls have ended, for at most ``window`` seconds.
-        ticker: Watch the event loop. It costs a little CPU.
-        trace_memory: Count the memory of Python objects exactly. It costs much CPU.
-        apart: The waits for each agent go over a connection of their own, so that they share nothing.
+        ticker: Monitor the event loop, which costs a little CPU.
+        trace_memory: Count the memory of Python objects exactly, which costs much CPU.
+        apart: The waits for each agent use an Airflow connection of their own, so that they share nothing.
     """
 
     contender: str
@@ -58,33 +59,37 @@ class Run:
 
 @dataclass
 class Measured:
-    """What a run has shown. Times are seconds, memory is bytes for all waits together."""
+    """The result of a run. Times are seconds, memory is bytes for all waits together."""
 
-    began: float = 0
-    """When the waits began, in seconds since the epoch; then when the measured window started,"""
     start: float = 0
+    """When the measured window began, in seconds since the epoch."""
     end: float = 0
-    """and when it ended."""
+    """When it ended."""
     cpu: float = 0
-    """In the window, of all threads of the process."""
+    """CPU time of all threads of the process in the window."""
     rss: int = 0
-    """By how much the process has grown; counts what looks need besides, such as whole pages."""
+    """By how much the process has grown, including what polls need meanwhile, such as whole pages."""
     traced: int = 0
-    """The memory of Python objects, if that was traced."""
+    """The memory of Python objects, if it was traced."""
     blocked: float = 0
-    """The longest time between two steps of the ticker, less its own interval,"""
+    """The longest time between two steps of the ticker, minus its own interval."""
     blocked_cpu: float = 0
-    """the most CPU time that the loop's thread used between two, without garbage collection: nothing that
-    the machine's other work can add to;"""
+    """The most CPU time of the loop's thread between two steps, without garbage collection. Other work of the
+    machine doesn't add to it."""
     collecting: float = 0
-    """and the CPU time of the longest garbage collection."""
+    """The CPU time of the longest garbage collection."""
     lags: list[float] = field(default_factory=list)
+    """How long after its end each call was detected."""
     missed: int = 0
-    """How many waits had not heard of their call's end when the run ended."""
+    """How many ended calls were not detected when the run ended."""
+
+    def lag(self, share: float) -> float:
+        """Return the lag that this share of the lags does not exceed."""
+        return sorted(self.lags)[min(len(self.lags) - 1, int(len(self.lags) * share))]
 
 
 def measured(run: Run) -> Measured:
-    """Do a run in a process of its own."""
+    """Execute a run in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -93,29 +98,28 @@ def measured(run: Run) -> Measured:
 
 def _measure(run: Run) -> Measured:
     log_as_triggerer()
-    groups = [
-        Waits(run.url, calls, run.interval, f"bench_{number}") for number, calls in enumerate(_groups(run))
-    ]
+    return asyncio.run(_wait_in_groups(run))
+
+
+async def _wait_in_groups(run: Run) -> Measured:
     host, port = run.url.removeprefix("http://").split(":")
     telzino = {"conn_type": "telzino", "host": run.url, "password": TOKEN}
     http = {"conn_type": "http", "host": host, "port": int(port)}
-    for waits in groups:
-        os.environ[f"AIRFLOW_CONN_{waits.conn_id.upper()}"] = json.dumps(telzino)
-        os.environ[f"AIRFLOW_CONN_{waits.http_conn_id.upper()}"] = json.dumps(http)
-    return asyncio.run(_wait(run, groups))
-
-
-def _groups(run: Run) -> Iterable[list[tuple[str, str, float]]]:
-    if not run.apart:
-        return [run.calls]
-    agents: dict[str, list[tuple[str, str, float]]] = {}
+    groups: dict[str, list[tuple[str, str, float]]] = {}
     for call in run.calls:
-        agents.setdefault(call[0], []).append(call)
-    return agents.values()
+        groups.setdefault(call[0] if run.apart else "", []).append(call)
+    async with contextlib.AsyncExitStack() as stack:
+        waits = []
+        for number, calls in enumerate(groups.values()):
+            os.environ[f"AIRFLOW_CONN_BENCH_{number}"] = json.dumps(telzino)
+            os.environ[f"AIRFLOW_CONN_BENCH_{number}_HTTP"] = json.dumps(http)
+            session = await stack.enter_async_context(aiohttp.ClientSession(headers=HEADERS))
+            waits.append(Waits(run.url, calls, run.interval, f"bench_{number}", session))
+        return await _wait(run, waits)
 
 
 def log_as_triggerer() -> None:
-    """Have log lines made as JSON, as the triggerer does; nobody reads them."""
+    """Format log lines as JSON, as the triggerer does, and discard them."""
     reset_logging()
     nowhere = open(os.devnull, "wb", buffering=0)  # noqa: SIM115  # until the process ends
     configure_logging(json_output=True, output=nowhere, sending_to_supervisor=True)
@@ -129,12 +133,12 @@ async def _wait(run: Run, groups: list[Waits]) -> Measured:
     rss = process.memory_info().rss
     if run.ticker:
         ticker.start()
-    began = result.began = time.time()
+    began = time.time()
     tasks = []
     for waits in groups:
         for work in WITH_IDLE[run.contender](waits):
             tasks.append(asyncio.ensure_future(work))
-            await asyncio.sleep(0)  # The triggerer, too, lets the loop go on after each.
+            await asyncio.sleep(0)  # The triggerer, too, yields to the loop after each.
     await asyncio.sleep(began + run.warm_up - time.time())
     result.start, cpu = time.time(), time.process_time()
     if run.until_ended:
@@ -162,16 +166,14 @@ async def _wait(run: Run, groups: list[Waits]) -> Measured:
             raise RuntimeError(f"{run.contender} failed: {error!r}") from error
         each.cancel()
     await asyncio.wait(tasks, timeout=30)
-    for waits in groups:
-        await waits.close()
     return result
 
 
 class Ticker:
-    """Steps every 5 ms, and notes how late the event loop let it.
+    """Is called every 5 ms, and records how late the event loop called it.
 
-    Python's garbage collection is counted apart: it goes through all that Airflow has imported, whoever's
-    objects set it off.
+    Python's garbage collection is counted separately: it traverses all that Airflow has imported, whatever
+    triggered it.
     """
 
     def __init__(self) -> None:
@@ -184,12 +186,12 @@ class Ticker:
         self._collection_started = self._collected = 0.0
 
     def start(self) -> None:
-        """Step from now on."""
+        """Start it."""
         gc.callbacks.append(self._on_collection)
         self._wait()
 
     def stop(self) -> None:
-        """Step no more."""
+        """Stop it."""
         gc.callbacks.remove(self._on_collection)
         if self._timer:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The plot for the docs: CPU a look and requests per interval, by number of waits."""
+"""The plot for the docs: CPU per status and requests per interval, by number of waits."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STYLES: dict[str, dict[str, Any]] = {
     FLOOR: {"color": "#777777", "linestyle": "--", "marker": "."},
 }
 PANELS: dict[str, Callable[[CpuWindow], float]] = {
-    "CPU a look, µs": lambda window: window.cpu_per_look * 1e6,
+    "CPU per status, µs": lambda window: window.cpu_per_status * 1e6,
     "Requests per interval": lambda window: window.requests_per_interval,
 }
 
 
 def draw(found: Comparison, plan: Plan, path: Path) -> None:
-    """Draw it as SVG; the same figures give the same file."""
+    """Draw it as SVG; the same figures result in the same file."""
     waits = [size.waits for size in plan.sizes]
     with matplotlib.rc_context(
         {"svg.hashsalt": "telzino", "svg.fonttype": "none", "font.family": "sans-serif"}

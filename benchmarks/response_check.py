@@ -1,4 +1,4 @@
-"""The check that ``HttpEventTrigger`` calls. It imports this module anew at each look, so it is small."""
+"""The check that ``HttpEventTrigger`` calls. It imports this module again for each answer, so it is small."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 async def has_ended(response: requests.Response) -> bool:
-    """Tell from the answer whether the call has ended."""
+    """Return whether the call has ended, according to the answer."""
     return response.json()["status"] in {"completed", "no_answer", "busy", "failed"}

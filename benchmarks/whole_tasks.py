@@ -1,7 +1,7 @@
-"""``python -m benchmarks.whole_tasks [--quick]``: the CPU that mapped waits take of a whole Airflow.
+"""``python -m benchmarks.whole_tasks [--quick]``: the CPU time that mapped waits cost a whole Airflow.
 
-All processes of an Airflow on PostgreSQL are counted, from the trigger of a DAG run to its end; what an idle
-Airflow takes in the same time is taken off. The database and the server of the calls aren't counted.
+All processes of an Airflow on PostgreSQL are counted, from the trigger of a DAG run to its end, minus what an
+idle Airflow uses in the same time. The database and the server of the calls are not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.tables import at_most, setting, table, target_table, write_into_
 from benchmarks.worlds import TOKEN, WorldHandle, server, world
 from devtools.airflow_instance import AirflowInstance
 from devtools.processes import ROOT, ProcessFamily
-from devtools.servers import PostgresServer
+from devtools.servers import postgres_server
 
 HOME = ROOT / ".work" / "bench" / "whole_tasks"
 DAGS_FOLDER = ROOT / "benchmarks" / "dags"
@@ -36,20 +36,20 @@ TARGETS = (
     (OURS_END, DEFERRABLE, 0.35),
     (OURS_BOTH, DEFERRABLE, 1 / 6),
 )
-"""Who, beside whom, and the share of CPU that it may take."""
+"""Contender, the one it is compared with, and the ratio of CPU that is allowed."""
 
 COMPONENTS = {
-    "workers": ["scheduler's own"],
+    "workers": ["scheduler's descendants"],
     "scheduler": ["scheduler"],
-    "API server": ["api-server", "api-server's own"],
-    "triggerer": ["triggerer", "triggerer's own"],
+    "API server": ["api-server", "api-server's descendants"],
+    "triggerer": ["triggerer", "triggerer's descendants"],
 }
-"""The columns of CPU seconds, and what is in each. The DAG processor reads its files once, before."""
+"""The columns of CPU seconds, and the processes in each. The DAG processor parses its files before."""
 
 INTERVAL = 10.0
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 SETTLE = 5.0
-"""Seconds that Airflow gets to finish its own work after a DAG run."""
+"""Seconds in which Airflow finishes its own work after a DAG run."""
 RUN_TIMEOUT = 1200.0
 WARM_UP_WAITS = 8
 """As many as Airflow runs at the same time: its executor starts a process for each, once."""
@@ -57,7 +57,7 @@ WARM_UP_WAITS = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """What a DAG run took, the share of an idle Airflow taken off."""
+    """What a DAG run cost, minus what an idle Airflow uses."""
 
     seconds: float
     by_component: dict[str, float]
@@ -70,12 +70,12 @@ class Cost:
         return sum(self.by_component.values())
 
     def of(self, column: str) -> float:
-        """CPU seconds of the processes of one of the table's columns."""
+        """CPU seconds of the processes in a column of the table."""
         return sum(self.by_component[process] for process in COMPONENTS[column])
 
 
 def main() -> int:
-    """Run it. The exit code tells whether everything worked, not whether it was fast."""
+    """Run it. The exit code says whether everything worked, not whether it was fast."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_tasks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter waits")
     quick = parser.parse_args().quick
@@ -107,40 +107,33 @@ def _airflow(url: str, worlds: dict[str, WorldHandle]) -> Iterator[AirflowInstan
     calls_file = HOME / "calls.json"
     host, port = url.removeprefix("http://").split(":")
     _say("Airflow starts")
-    database_family = ProcessFamily()
-    try:
-        with (
-            PostgresServer(database_family) as postgres,
-            AirflowInstance(
-                HOME,
-                dags_folder=DAGS_FOLDER,
-                sql_alchemy_conn=postgres.url,
-                extra_env={
-                    "BENCH_CALLS": str(calls_file),
-                    "PYTHONPATH": str(ROOT),
-                    # One reading more or less of all DAG files would hide what a wait takes.
-                    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-                },
-            ) as airflow,
-        ):
-            calls = {name: there.calls for name, there in worlds.items()}
-            calls_file.write_text(json.dumps({"interval": INTERVAL, "calls": calls}))
-            airflow.migrate()
-            options = ["--conn-type", "telzino", "--conn-host", url, "--conn-password", TOKEN]
-            airflow.add_connection("bench_telzino", *options)
-            options = ["--conn-type", "http", "--conn-host", host, "--conn-port", port]
-            airflow.add_connection("bench_http", *options)
-            airflow.start_all()
-            airflow.wait_until_healthy()
-            for name in worlds:
-                airflow.wait_for_dag(name)
-            yield airflow
-    finally:
-        database_family.stop()
+    with (
+        ProcessFamily() as database_family,
+        postgres_server(database_family) as postgres,
+        AirflowInstance(
+            HOME,
+            dags_folder=DAGS_FOLDER,
+            sql_alchemy_conn=postgres.url,
+            extra_env={
+                "BENCH_CALLS": str(calls_file),
+                "PYTHONPATH": str(ROOT),
+                # Parsing all DAG files once more or less would hide what a wait costs.
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+            },
+        ) as airflow,
+    ):
+        calls = {name: there.calls for name, there in worlds.items()}
+        calls_file.write_text(json.dumps({"interval": INTERVAL, "calls": calls}))
+        airflow.start_all()
+        airflow.add_connection("bench_telzino", "telzino", host=url, password=TOKEN)
+        airflow.add_connection("bench_http", "http", host=host, port=int(port))
+        for name in worlds:
+            airflow.wait_for_dag(name)
+        yield airflow
 
 
 def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float) -> dict[str, float]:
-    """Return the CPU seconds that an idle Airflow takes each second, when all its processes have started."""
+    """Return the CPU seconds per second of an idle Airflow, once all its processes have started."""
     _say("warm-up")
     runs = {name: airflow.api.trigger(name) for name in warm_up}
     for name, run_id in runs.items():
@@ -150,9 +143,9 @@ def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float)
     started, before = time.monotonic(), cpu_seconds(airflow.family)
     over = started + seconds
     airflow.wait_until(
-        # It is asked as often as during a run.
-        lambda: bool(airflow.api.dag_run(name, run_id)) and time.monotonic() > over,
-        "the end of idling",
+        # The API is polled as often as during a run.
+        lambda: airflow.api.run_state(name, run_id) and time.monotonic() > over,
+        "the end of the idle time",
         2 * seconds,
     )
     used, took = cpu_seconds(airflow.family), time.monotonic() - started
@@ -162,13 +155,12 @@ def _idle_rate(airflow: AirflowInstance, warm_up: Iterable[str], seconds: float)
 def _run(airflow: AirflowInstance, name: str, calls: WorldHandle, idle: dict[str, float]) -> Cost:
     began, started, before = time.time(), time.monotonic(), cpu_seconds(airflow.family)
     run_id = airflow.api.trigger(name)
-    run = airflow.wait_for_run(name, run_id, RUN_TIMEOUT)
-    if run["state"] != "success":
+    if airflow.wait_for_run(name, run_id, RUN_TIMEOUT) != "success":
         raise RuntimeError(f"{name}: {airflow.api.task_states(name, run_id)}")
     took = time.monotonic() - started
     time.sleep(SETTLE)
     used, whole = cpu_seconds(airflow.family), time.monotonic() - started
-    requests = int(calls.read(began, time.time())["requests"])
+    requests = int(calls.summary(began, time.time())["requests"])
     extra = {component: used[component] - before[component] - idle[component] * whole for component in idle}
     return Cost(took, extra, requests)
 
@@ -177,7 +169,7 @@ def _tables(costs: dict[str, Cost], waits: int, idle: dict[str, float]) -> Itera
     ours = costs[OURS]
     yield target_table(
         at_most(
-            f"{contender}: CPU of all processes a wait, beside {name}",
+            f"{contender}: CPU of all processes per wait, relative to {name}",
             limit,
             costs[contender].cpu / costs[name].cpu,
             " ×",
@@ -185,20 +177,17 @@ def _tables(costs: dict[str, Cost], waits: int, idle: dict[str, float]) -> Itera
         for contender, name, limit in TARGETS
     )
     yield table(
-        ["contender", "CPU s a wait", "beside ours", *COMPONENTS, "requests a wait", "DAG run, s"],
+        ["contender", "CPU s per wait", "relative to ours", *COMPONENTS, "requests per wait", "DAG run, s"],
         [
             [
                 *(name, f"{cost.cpu / waits:.2f}", f"{cost.cpu / ours.cpu:.3g} ×"),
-                *(
-                    f"{sum(map(cost.by_component.__getitem__, each)) / waits:.2f}"
-                    for each in COMPONENTS.values()
-                ),
+                *(f"{cost.of(column) / waits:.2f}" for column in COMPONENTS),
                 *(f"{cost.requests / waits:.3g}", f"{cost.seconds:.0f}"),
             ]
             for name, cost in costs.items()
         ],
     )
-    yield f"An idle Airflow takes {sum(idle.values()) * 60:.1f} s of CPU a minute; that is taken off."
+    yield f"An idle Airflow uses {sum(idle.values()) * 60:.1f} s of CPU per minute, which is subtracted."
 
 
 def _say(what: str) -> None:

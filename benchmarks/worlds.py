@@ -1,83 +1,77 @@
-"""The server in a process of its own, and what a run asks of it."""
+"""The server in a process of its own, and the requests with which a run controls it."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devtools.airflow_instance.environment import passed_on_environment
+import requests
+
+from devtools.airflow_instance.environment import inherited_environment
 from devtools.processes import ROOT, ProcessFamily
 
-TOKEN = "bench-token"  # noqa: S105  # the server takes any
+TOKEN = "bench-token"  # noqa: S105  # the server accepts any
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class WorldHandle:
-    """A world on the server: its calls, and its book."""
+    """A world on the server."""
 
     url: str
-    name: str
     calls: list[tuple[str, str, float]]
+    """Agent, call and end of each call that is waited for."""
 
-    def read(self, start: float, end: float, width: float = 0) -> dict[str, float]:
-        """Sum up its requests between two times; see ``Book.between``."""
-        answer: dict[str, float] = _post(self.url, self.name, "read", start=start, end=end, width=width)
-        return answer
+    def summary(self, start: float, end: float, width: float = 0) -> dict[str, float]:
+        """Summarise the requests between two times; see ``RequestLog.summary``."""
+        limits = {"start": start, "end": end, "width": width}
+        summary: dict[str, float] = _send("GET", self.url, params=limits)
+        return summary
 
     def wait_for_request(self) -> None:
-        """Return when the first request has come."""
-        while not self.read(0, time.time())["requests"]:
+        """Return after the first request."""
+        while not self.summary(0, time.time())["requests"]:
             time.sleep(0.1)
 
-    def go_away(self, seconds: float) -> None:
+    def begin_outage(self, seconds: float) -> None:
         """Answer 503 to everything for a while."""
-        _post(self.url, self.name, "away", seconds=seconds)
+        _send("POST", f"{self.url}/outage", json={"seconds": seconds})
 
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """Run the server in a process of its own; give its address."""
-    family = ProcessFamily()
-    with tempfile.TemporaryDirectory(prefix="telzino-bench-") as folder:
+    """Run the server in a process of its own; yield its address."""
+    with tempfile.TemporaryDirectory(prefix="telzino-bench-") as folder, ProcessFamily() as family:
         log = Path(folder) / "server.log"
         command = [sys.executable, "-m", "benchmarks.server"]
-        try:
-            family.start("server", command, env=passed_on_environment(), log=log, cwd=ROOT)
-            while not (port := log.read_text()).endswith("\n"):
-                family.check()
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port.strip()}"
-        finally:
-            family.stop()
+        family.start("server", command, env=inherited_environment(), log=log, cwd=ROOT)
+        family.wait_until(lambda: log.read_text().endswith("\n"), "the server", timeout=60, interval=0.05)
+        yield f"http://127.0.0.1:{log.read_text().strip()}"
 
 
 @contextlib.contextmanager
 def world(url: str, **what: Any) -> Iterator[WorldHandle]:
-    """Make a world for one run, and drop it at the end."""
-    name = str(next(_numbers))
-    calls = [tuple(each) for each in _post(url, name, "make", **what)]
+    """Create a world for one run, and drop it at the end."""
+    world_url = f"{url}/worlds/{next(_numbers)}"
+    calls = [tuple(call) for call in _send("POST", world_url, json=what)]
     try:
-        yield WorldHandle(url, name, calls)
+        yield WorldHandle(world_url, calls)
     finally:
-        with contextlib.suppress(OSError):  # The server may have ended, as everything has after Ctrl-C.
-            _post(url, name, "drop")
+        with contextlib.suppress(requests.RequestException):  # After Ctrl-C the server has ended, too.
+            _send("DELETE", world_url)
 
 
-def _post(url: str, name: str, what: str, **body: Any) -> Any:
-    request = urllib.request.Request(  # noqa: S310  # loopback
-        f"{url}/worlds/{name}/{what}", json.dumps(body).encode(), method="POST"
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=120) as answer:
-        return json.load(answer)
+def _send(method: str, url: str, **options: Any) -> Any:
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.request(method, url, timeout=120, **options)
+        answer.raise_for_status()
+        return answer.json()

@@ -1,7 +1,7 @@
-"""Pin what we develop and test against: ``constraints.txt``, and a file of its own for each older Airflow.
+"""Pin what we develop and test against: ``constraints.txt``, and a separate file for each older Airflow.
 
-``make constraints`` runs it. An older Airflow gets the packages of its own days, since that is where its
-users are, and since it doesn't work with every package that came later.
+``make constraints`` runs it. An older Airflow gets the packages of its own time: its users have those, and it
+doesn't work with every package that was released later.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ OLDER_AIRFLOWS = {
 }
 """The last release of each older line of Airflow that we support, and a day soon after it."""
 
-DRAWS_THE_FORM = {"3.0.6": "apache-airflow-providers-fab"}
-"""What an Airflow can't draw a connection form without, if it doesn't bring it along."""
+FORM_PACKAGES = {"3.0.6": "apache-airflow-providers-fab"}
+"""What an Airflow needs to render a connection form, if it doesn't depend on it."""
 
 COMPAT = "apache-airflow-providers-common-compat"
 COMPAT_RELEASED = "2025-12-20"
-"""The day by which the oldest common-compat that we work with was out; Airflow 3.0 is older than that."""
+"""The day by which the oldest common-compat that we support was released; Airflow 3.0 is older than that."""
 
 
 def constraints_file(airflow: str) -> Path:
@@ -38,8 +38,8 @@ def constraints_file(airflow: str) -> Path:
 
 def airflow_requirements(airflow: str) -> list[str]:
     """Return what to install for a version of Airflow."""
-    also = [DRAWS_THE_FORM[airflow]] if airflow in DRAWS_THE_FORM else []
-    return [f"apache-airflow=={airflow}", *also]
+    form_packages = [FORM_PACKAGES[airflow]] if airflow in FORM_PACKAGES else []
+    return [f"apache-airflow=={airflow}", *form_packages]
 
 
 def newest_airflow() -> str:
@@ -54,11 +54,8 @@ def pin(output: Path, *arguments: str | Path) -> None:
     no_addresses = ["--no-emit-index-url", "--no-emit-find-links"]
     uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "compile", "--quiet", *options, *no_addresses]
     inputs: list[str | Path] = ["--extra", "sandbox", *arguments, "pyproject.toml"]
-    run(
-        f"Pinning {name}",
-        [*uv, *inputs, "--output-file", name],
-        uv_environment(pip_settings(), os.environ),
-    )
+    env = uv_environment(pip_settings(), os.environ)
+    run(f"Pinning {name}", [*uv, *inputs, "--output-file", name], env)
 
 
 def pin_older(airflow: str, newest_day: str) -> None:
@@ -72,7 +69,7 @@ def pin_older(airflow: str, newest_day: str) -> None:
 
 
 def main() -> int:
-    """Pin everything anew, or say why not."""
+    """Pin everything, or say why that failed."""
     try:
         pin(CONSTRAINTS, "--group", "dev")
         for airflow, newest_day in OLDER_AIRFLOWS.items():

@@ -1,4 +1,4 @@
-"""Make the virtual environment ``.venv``: the pinned Airflow, all tools, and this package (editable).
+"""Create the virtual environment ``.venv``: the pinned Airflow, all tools, and this package (editable).
 
 Runs before anything is installed, so it uses the standard library only. ``make`` calls it whenever
 ``pyproject.toml`` or ``constraints.txt`` is newer than ``.venv/.ready``.
@@ -25,7 +25,7 @@ READY = VENV / ".ready"
 CONSTRAINTS = ROOT / "constraints.txt"
 
 PROGRESS_INTERVAL = 10.0
-"""Seconds between two signs of life of a long step."""
+"""Seconds between two progress lines of a long step."""
 
 NO_VENV_MODULE = """\
 This Python cannot make virtual environments: its modules venv and ensurepip are missing or broken.
@@ -33,7 +33,7 @@ On Debian and Ubuntu: apt install python3-venv. Or name another Python: make PYT
 
 
 class SetUpError(Exception):
-    """Set-up can't go on; the message says why and what to do."""
+    """Set-up can't continue; the message says why and what to do."""
 
 
 def pinned(name: str) -> str:
@@ -45,10 +45,10 @@ def pinned(name: str) -> str:
 
 
 def run(title: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-    """Run a step; show that it lives while it runs, and its output only when it fails."""
+    """Run a step; print a progress line now and then, and its output only if it fails."""
     print(f"{title} ...", flush=True)
     started = time.monotonic()
-    step = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env=env,
@@ -57,37 +57,32 @@ def run(title: str, command: Sequence[str | Path], env: Mapping[str, str] | None
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    output = None
-    try:
+    ) as step:
+        output = None
         while output is None:
             try:
                 output, _ = step.communicate(timeout=PROGRESS_INTERVAL)
             except subprocess.TimeoutExpired:
-                print(f"  still at it after {time.monotonic() - started:.0f} s", flush=True)
-    finally:
-        if step.poll() is None:  # Ctrl-C
-            step.terminate()
-            step.wait()
+                print(f"  still running after {time.monotonic() - started:.0f} s", flush=True)
+            except KeyboardInterrupt:
+                step.terminate()
+                raise
     if step.returncode:
         raise SetUpError(f"{output.strip()}\n\nThis failed (exit code {step.returncode}): {title}")
 
 
 def make_venv() -> None:
-    """Make an empty virtual environment in place of whatever is there."""
+    """Create an empty virtual environment in place of whatever is there."""
     shutil.rmtree(VENV, ignore_errors=True)
     try:
-        run(
-            f"Making .venv with Python {sys.version.split()[0]}",
-            [sys.executable, "-m", "venv", VENV],
-        )
+        run(f"Creating .venv with Python {sys.version.split()[0]}", [sys.executable, "-m", "venv", VENV])
     except SetUpError as error:
         shutil.rmtree(VENV, ignore_errors=True)
         raise SetUpError(f"{error}\n\n{NO_VENV_MODULE}") from None
 
 
 def venv_works() -> bool:
-    """Whether ``.venv`` was made here, by the same minor version of Python, and its pip starts."""
+    """Whether ``.venv`` was created here, by the same minor version of Python, and its pip starts."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     probe = "import pip, sys; print('%d.%d' % sys.version_info[:2], sys.prefix)"
     try:
@@ -98,7 +93,7 @@ def venv_works() -> bool:
 
 
 def pip_settings() -> dict[str, str]:
-    """Return what pip is set to use, such as ``{"index-url": ..., "cert": ...}``; the environment wins."""
+    """Return pip's configuration, such as ``{"index-url": ..., "cert": ...}``; the environment wins."""
     listing = subprocess.run(
         [VENV_PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
@@ -107,7 +102,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Tell uv of a mirror or CA bundle that only pip was told of: uv doesn't read pip's settings."""
+    """Return an environment with pip's mirror and CA bundle for uv, which doesn't read pip's settings."""
     env = dict(environ)
     for pip_name, uv_name in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
         if pip_name in settings:
@@ -122,7 +117,7 @@ def install() -> None:
     uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--python", VENV_PYTHON]
     pins: list[str | Path] = ["--constraints", CONSTRAINTS, "--build-constraints", CONSTRAINTS]
     run(
-        "Installing Airflow, the tools and this package (minutes at the first time, then seconds)",
+        "Installing Airflow, the tools and this package (minutes the first time, then seconds)",
         [*uv, *pins, "--group", "dev", "--editable", ".[sandbox]"],
         uv_environment(pip_settings(), os.environ),
     )
@@ -139,7 +134,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The next make goes on with the set-up.", file=sys.stderr)
+        print("\nStopped. The next make continues the set-up.", file=sys.stderr)
         return 130
     READY.touch()
     print(f"Set up in {time.monotonic() - started:.0f} s.")

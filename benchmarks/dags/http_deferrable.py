@@ -1,6 +1,6 @@
 """The HTTP provider's mapped waits in the triggerer.
 
-It defers only without a check of the answer: it waits while that is a 404.
+It can defer only without a check of the answer's body: it waits while the answer is a 404.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The HTTP provider's mapped waits in mode reschedule: each look is a worker run."""
+"""The HTTP provider's mapped waits in mode reschedule: each poll is a worker run."""
 
 from __future__ import annotations
 

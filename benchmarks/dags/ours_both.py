@@ -1,4 +1,4 @@
-"""Our waits that begin and end in the triggerer, each a task of its own: mapped ones can't begin there."""
+"""Our waits that begin and end in the triggerer, each a separate task: mapped ones can't begin there."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@
         airflow.start("triggerer")
         airflow.wait_for_run("my_dag", run_id, timeout=60)
 
-The demo uses it, and the tests that need a real Airflow. Whatever was started is stopped when the block ends,
-and also when this process is killed.
+The demo, a benchmark and the tests that need a real Airflow use it. Whatever was started is stopped when
+the block ends, and also when this process is killed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The settings of a disposable Airflow, as environment variables.
 
-Two aims besides making it run: nothing may leave this machine's loopback, and waiting times that only make
-sense in production are shortened.
+Besides making it run they have two aims: nothing leaves the loopback interface of this machine, and waiting
+times that make sense only in production are shortened.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ADMIN = "admin"
+"""Airflow's default user."""
 
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "VIRTUAL_ENV")
-"""What an Airflow process keeps of our own environment: no AIRFLOW__ settings, no proxies, no credentials."""
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "VIRTUAL_ENV")
+"""What an Airflow process gets of our own environment: no AIRFLOW__ settings, proxies or credentials."""
 
 HOSTNAME_MODULE = "telzino_loopback_hostname"
 
@@ -34,32 +35,20 @@ def free_port() -> int:
         return port
 
 
-def free_ports(count: int) -> list[int]:
-    """Return that many different free ports."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def passed_on_environment() -> dict[str, str]:
-    """Return what a child process gets of our own environment, and that it shall not buffer its output."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, "NO_COLOR": "1", "NO_PROXY": f"{LOOPBACK},localhost", "PYTHONUNBUFFERED": "1"}
+def inherited_environment() -> dict[str, str]:
+    """Return the environment of a child process, without Airflow's settings."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "NO_COLOR": "1", "NO_PROXY": f"{LOOPBACK},localhost", "PYTHONUNBUFFERED": "1"}
 
 
 def write_home(home: Path, password: str) -> None:
     """Write the files that Airflow expects to find in ``AIRFLOW_HOME``."""
     config = home / "config"
     config.mkdir(parents=True, exist_ok=True)
-    (home / "plugins").mkdir(exist_ok=True)
-    # Airflow asks this host for the log of a running task; by default it looks its name up in the DNS.
+    # Airflow asks this host for the log of a running task; by default it resolves its name by DNS.
     (config / f"{HOSTNAME_MODULE}.py").write_text(f"def loopback():\n    return {LOOPBACK!r}\n")
-    passwords = home / "passwords.json"
+    # Where Airflow would write the password that it generates for its default user.
+    passwords = home / "simple_auth_manager_passwords.json.generated"
     passwords.touch(mode=0o600)
     passwords.write_text(json.dumps({ADMIN: password}))
 
@@ -73,15 +62,10 @@ def airflow_environment(
     sql_alchemy_conn: str | None,
     extra: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the whole environment of every process of one Airflow.
-
-    ``extra`` is added last: it may override any setting.
-    """
-    worker_log_port, trigger_log_port = free_ports(2)
+    """Return the whole environment of every process of one Airflow. ``extra`` overrides any setting."""
     settings: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": dags_folder,
-            "plugins_folder": home / "plugins",
             "executor": executor,
             "parallelism": 8,
             "load_examples": False,
@@ -89,53 +73,43 @@ def airflow_environment(
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "hostname_callable": f"{HOSTNAME_MODULE}.loopback",
             "execution_api_server_url": f"http://{LOOPBACK}:{port}/execution/",
-            "simple_auth_manager_users": f"{ADMIN}:admin",
-            "simple_auth_manager_passwords_file": home / "passwords.json",
         },
-        "database": {
-            "sql_alchemy_conn": sql_alchemy_conn or f"sqlite:///{home / 'airflow.db'}",
-        },
+        "database": {"sql_alchemy_conn": sql_alchemy_conn or f"sqlite:///{home / 'airflow.db'}"},
         "api": {
             "host": LOOPBACK,
             "port": port,
             "base_url": f"http://{LOOPBACK}:{port}",
             "secret_key": secrets.token_hex(32),
-            "expose_config": False,
         },
         "api_auth": {"jwt_secret": secrets.token_hex(32)},
         "logging": {
-            "base_log_folder": home / "logs",
-            "colored_console_log": False,
-            "worker_log_server_port": worker_log_port,
-            "trigger_log_server_port": trigger_log_port,
+            # Nobody listens there (see COMPONENTS), unlike at the defaults, where another Airflow may.
+            "worker_log_server_port": free_port(),
+            "trigger_log_server_port": free_port(),
         },
         "dag_processor": {
             "refresh_interval": 5,
-            # Airflow's own default: reading the DAG files takes a second of CPU each time.
-            "min_file_process_interval": 30,
             "parsing_processes": 1,
             "dag_file_processor_timeout": 120,
         },
-        "scheduler": {
-            "scheduler_idle_sleep_time": 0.5,
-            "job_heartbeat_sec": 2,
-            "enable_health_check": False,
-        },
+        "scheduler": {"scheduler_idle_sleep_time": 0.5, "job_heartbeat_sec": 2},
         "triggerer": {"job_heartbeat_sec": 2},
-        "metrics": {"statsd_on": False, "otel_on": False},
-        "traces": {"otel_on": False},
-        "sentry": {"sentry_on": False},
     }
     return {
-        **passed_on_environment(),
-        **{
-            f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
-            for section, options in settings.items()
-            for option, value in options.items()
-        },
+        **inherited_environment(),
+        **as_variables(settings),
         "AIRFLOW_HOME": str(home),
         "PYTHONWARNINGS": "ignore",
-        # Airflow's processes rename themselves, which would overwrite the environment that we find them by.
+        # Airflow's processes set their titles, which would overwrite the environment by which we find them.
         "SPT_NOENV": "1",
         **extra,
+    }
+
+
+def as_variables(settings: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """Return Airflow settings, by section and option, as environment variables."""
+    return {
+        f"AIRFLOW__{section}__{option}".upper(): str(value)
+        for section, options in settings.items()
+        for option, value in options.items()
     }

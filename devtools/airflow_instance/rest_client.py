@@ -1,4 +1,4 @@
-"""A small client of Airflow's own REST API, version 2: what the demo and the tests need of it."""
+"""A small client of Airflow's own REST API, version 2."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NOT_SHOWN_IN_LOGS = frozenset(
 
 
 class AirflowApi:
-    """Trigger DAG runs and read what became of them.
+    """Triggers DAG runs and reads their outcome.
 
-    Logs in at the first request. Failures are ``requests`` exceptions, with Airflow's explanation in them.
+    Logs in at the first request. Failures are ``requests`` exceptions that include Airflow's explanation.
     """
 
     def __init__(self, base_url: str, username: str, password: str) -> None:
         self.base_url = base_url
         self._login = {"username": username, "password": password}
         self._session = requests.Session()
-        self._session.trust_env = False  # No proxy, no .netrc: this is loopback.
+        self._session.trust_env = False  # no proxy, no .netrc: this is loopback
 
     def close(self) -> None:
         """Close the connections."""
@@ -38,38 +38,29 @@ class AirflowApi:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Send a request to a path below ``/api/v2`` and return its JSON answer."""
         if "Authorization" not in self._session.headers:
-            login = self._session.post(
-                f"{self.base_url}/auth/token", json=self._login, timeout=REQUEST_TIMEOUT
-            )
-            login.raise_for_status()
-            self._session.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
-        answer = self._session.request(
-            method, f"{self.base_url}/api/v2{path}", timeout=REQUEST_TIMEOUT, **options
-        )
+            token = self._send("POST", "/auth/token", json=self._login)["access_token"]
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        return self._send(method, f"/api/v2{path}", **options)
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._session.request(method, self.base_url + path, timeout=REQUEST_TIMEOUT, **options)
         if not answer.ok:
-            raise requests.HTTPError(
-                f"{method} {path}: {answer.status_code}: {answer.text[:1000]}", response=answer
-            )
+            explanation = f"{method} {path}: {answer.status_code}: {answer.text[:1000]}"
+            raise requests.HTTPError(explanation, response=answer)
         return answer.json() if answer.content else None
 
     def health(self) -> dict[str, str | None]:
-        """Return the state of each component: ``healthy``, ``unhealthy``, or None when it was never seen."""
-        answer = self._session.get(f"{self.base_url}/api/v2/monitor/health", timeout=REQUEST_TIMEOUT)
-        answer.raise_for_status()
-        return {name: (part or {}).get("status") for name, part in answer.json().items()}
+        """Return the health by component: ``healthy``, ``unhealthy``, or None before its first heartbeat."""
+        components = self._send("GET", "/api/v2/monitor/health")
+        return {name: (component or {}).get("status") for name, component in components.items()}
 
-    def dag(self, dag_id: str) -> dict[str, Any] | None:
-        """Return what Airflow knows of a DAG, or None as long as it hasn't read its file."""
-        try:
-            dag: dict[str, Any] = self.request("GET", f"/dags/{dag_id}")
-        except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code == requests.codes.not_found:
-                return None
-            raise
-        return dag
+    def has_dag(self, dag_id: str) -> bool:
+        """Return whether Airflow has parsed a DAG already."""
+        dags = self.request("GET", "/dags", params={"limit": 100})["dags"]
+        return dag_id in {dag["dag_id"] for dag in dags}
 
     def import_errors(self) -> list[str]:
-        """Return the tracebacks of DAG files that could not be read."""
+        """Return the tracebacks of DAG files that could not be parsed."""
         errors = self.request("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
 
@@ -78,30 +69,25 @@ class AirflowApi:
         body: dict[str, Any] = {"logical_date": None, "conf": conf or {}}
         if run_id:
             body["dag_run_id"] = run_id
-        answer = self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)
-        return str(answer["dag_run_id"])
+        return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
-    def dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return a DAG run; its ``state`` is queued, running, success or failed."""
-        run: dict[str, Any] = self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
-        return run
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return a DAG run's state: queued, running, success or failed."""
+        return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return all task instances of a DAG run, mapped ones too, in the order in which they started."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
-            page = self.request(
-                "GET",
-                f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
-                params={"limit": 100, "offset": len(found)},
-            )
+            page = self.request("GET", path, params={"limit": 100, "offset": len(found)})
             found += page["task_instances"]
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 return sorted(found, key=lambda task: task["start_date"] or "9999")
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
         """Return the state of each task; a mapped one is named like ``task_id[3]``."""
-        return {_task_name(task): task["state"] for task in self.task_instances(dag_id, run_id)}
+        return {task_name(task): task["state"] for task in self.task_instances(dag_id, run_id)}
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
@@ -117,13 +103,14 @@ class AirflowApi:
         token: dict[str, str] = {}
         while True:
             page = self.request("GET", path, params={"map_index": map_index, **token})
-            lines += [_log_line(line) for line in page["content"]]
+            lines += map(log_line, page["content"])
             if not page["content"] or not page["continuation_token"]:
                 return "\n".join(lines)
             token = {"token": page["continuation_token"]}
 
 
-def _log_line(line: str | dict[str, Any]) -> str:
+def log_line(line: str | dict[str, Any]) -> str:
+    """Return a line of a task's log as the web interface shows it."""
     if isinstance(line, str):
         return line
     details = [f"{name}={value}" for name, value in line.items() if name not in NOT_SHOWN_IN_LOGS]
@@ -131,6 +118,7 @@ def _log_line(line: str | dict[str, Any]) -> str:
     return " ".join([line["event"], *details, *errors])
 
 
-def _task_name(task: dict[str, Any]) -> str:
+def task_name(task: dict[str, Any]) -> str:
+    """Return a task instance's name: its task id, with the index if it is mapped."""
     index = task["map_index"]
     return task["task_id"] if index < 0 else f"{task['task_id']}[{index}]"

@@ -1,26 +1,20 @@
-"""Child processes end, with all that they started, whatever happens to us."""
+"""Child processes end together with all that they started, however the tool ends that started them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import psutil
 import pytest
 
-from devtools.process_mark import MARK, lives, marked
-from devtools.processes import ROOT, Child, ProcessDiedError, ProcessFamily
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from devtools.processes import ROOT, Child, ProcessDiedError, ProcessFamily, is_alive, marked
 
 pytestmark = pytest.mark.slow
 
 SLEEPER = "import time; time.sleep(60)"
-
 STUBBORN_WITH_GRANDCHILD = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -28,10 +22,8 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_ne
 print("ready", flush=True)
 time.sleep(60)
 """
-
 TOOL_THAT_STARTS_A_SLEEPER = """
 import sys, time
-from collections.abc import Callable
 from pathlib import Path
 from devtools.processes import ProcessFamily
 
@@ -44,121 +36,82 @@ time.sleep(60)
 """
 
 
+@pytest.fixture
+def family() -> Iterator[ProcessFamily]:
+    """A family that is stopped at the end of the test."""
+    with ProcessFamily() as one:
+        yield one
+
+
 def start(family: ProcessFamily, folder: Path, code: str, name: str = "child") -> Child:
     command = [sys.executable, "-c", code]
     return family.start(name, command, env={}, log=folder / f"{name}.log", cwd=folder)
 
 
-def wait_for(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def start_with_grandchild(family: ProcessFamily, folder: Path) -> Child:
+    child = start(family, folder, STUBBORN_WITH_GRANDCHILD)
+    wait_for(lambda: "ready" in child.log.read_text())
+    return child
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_stop_ends_grandchildren_and_those_that_ignore_sigterm(tmp_path: Path) -> None:
+def test_stop_ends_grandchildren_and_those_that_ignore_sigterm(family: ProcessFamily, tmp_path: Path) -> None:
     """Neither a session of its own nor an ignored SIGTERM saves a member."""
-    family = ProcessFamily()
-    child = start(family, tmp_path, STUBBORN_WITH_GRANDCHILD)
-    wait_for(lambda: "ready" in child.log.read_text())
+    child = start_with_grandchild(family, tmp_path)
     members = family.members()
     assert len(members) == 2
 
     family.stop(grace=0.5)
 
     assert family.members() == []
-    assert not any(lives(process) for process in members)
+    assert not any(map(is_alive, members))
     assert not child.running
 
 
-def test_stop_ends_orphans(tmp_path: Path) -> None:
-    """A grandchild whose parent crashed is found, too."""
-    family = ProcessFamily()
-    child = start(family, tmp_path, STUBBORN_WITH_GRANDCHILD)
-    wait_for(lambda: "ready" in child.log.read_text())
-
-    child.kill()
+def test_stop_ends_orphans(family: ProcessFamily, tmp_path: Path) -> None:
+    """A grandchild whose parent has crashed is found, too."""
+    start_with_grandchild(family, tmp_path).kill()
     orphans = family.members()
+
     family.stop()
 
     assert len(orphans) == 1
-    assert not lives(orphans[0])
+    assert not is_alive(orphans[0])
 
 
-def test_kill_tree_crashes_descendants_too(tmp_path: Path) -> None:
-    """What crashes with a whole machine leaves no orphan."""
-    family = ProcessFamily()
-    child = start(family, tmp_path, STUBBORN_WITH_GRANDCHILD)
-    wait_for(lambda: "ready" in child.log.read_text())
+def test_kill_tree_crashes_descendants_too(family: ProcessFamily, tmp_path: Path) -> None:
+    """What crashes together with a whole machine leaves no orphan."""
+    child = start_with_grandchild(family, tmp_path)
 
     child.kill_tree()
 
     assert family.members() == []
-    family.stop()
 
 
-def test_check_tells_of_a_process_that_ended_by_itself(tmp_path: Path) -> None:
+def test_check_reports_a_process_that_ended_by_itself(family: ProcessFamily, tmp_path: Path) -> None:
     """An unexpected end is an error that names the process; a crash that we caused is not."""
-    family = ProcessFamily()
     start(family, tmp_path, SLEEPER, "crashed-on-purpose").kill()
     family.check()
-    start(family, tmp_path, "raise SystemExit(3)", "broken").wait(10)
+    start(family, tmp_path, "raise SystemExit(3)", "broken").wait(60)
 
     with pytest.raises(ProcessDiedError, match="broken ended by itself, with exit code 3"):
         family.check()
 
-    family.stop()
-
-
-def test_a_frozen_process_can_be_stopped(tmp_path: Path) -> None:
-    """SIGSTOP makes it hang; stopping the family still ends it."""
-    family = ProcessFamily()
-    child = start(family, tmp_path, SLEEPER)
-    child.freeze()
-    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)
-
-    family.stop()
-
-    assert not child.running
-
-
-def test_a_running_name_is_not_started_twice(tmp_path: Path) -> None:
-    """A second start under the same name is refused while the first still runs."""
-    family = ProcessFamily()
-    start(family, tmp_path, SLEEPER)
-
-    with pytest.raises(ValueError, match="child runs already"):
-        start(family, tmp_path, SLEEPER)
-
-    family.stop()
-
 
 def test_the_guard_ends_the_family_of_a_killed_tool(tmp_path: Path) -> None:
     """Even ``kill -9`` of the tool itself leaves nothing behind."""
-    tool = subprocess.Popen(
-        [sys.executable, "-c", TOOL_THAT_STARTS_A_SLEEPER, str(tmp_path / "log")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert tool.stdout is not None
-    mark = tool.stdout.readline().strip()
-    assert len(marked(mark)) == 1
+    command = [sys.executable, "-c", TOOL_THAT_STARTS_A_SLEEPER, str(tmp_path / "log")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tool:
+        assert tool.stdout is not None
+        mark = tool.stdout.readline().strip()
+        assert len(marked(mark)) == 1
 
-    tool.kill()
-    tool.communicate()
+        tool.kill()
 
     wait_for(lambda: not marked(mark))
-
-
-def test_the_mark_is_what_members_inherit(tmp_path: Path) -> None:
-    """Two families don't see each other's processes."""
-    one, other = ProcessFamily(), ProcessFamily()
-    child = start(one, tmp_path, SLEEPER)
-    wait_for(lambda: one.members())
-
-    other.stop()
-
-    assert [process.pid for process in one.members()] == [child.pid]
-    assert psutil.Process(child.pid).environ()[MARK] == one.mark
-    one.stop()

@@ -1,4 +1,4 @@
-"""Set-up's decisions; that it works at all is shown by every ``make`` in a fresh clone."""
+"""Set-up's error messages; that it works at all is shown by every ``make`` in a fresh clone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_uv_is_installed_at_the_version_that_constraints_name() -> None:
-    """No unpinned tool."""
-    assert set_up.pinned("uv").startswith("uv==")
-
-
-def test_a_name_that_constraints_lack_is_an_error_with_a_remedy() -> None:
-    """The message says how to pin it."""
-    with pytest.raises(set_up.SetUpError, match="make constraints"):
-        set_up.pinned("no-such-tool")
-
-
 def test_a_step_that_fails_shows_its_output() -> None:
-    """And its title and exit code, since the output may not tell."""
+    """Together with its title and exit code, since the output may not explain anything."""
     command = [sys.executable, "-c", "print('because'); raise SystemExit(3)"]
 
     with pytest.raises(set_up.SetUpError, match=r"(?s)because.*exit code 3.*Trying"):
@@ -33,7 +22,7 @@ def test_a_step_that_fails_shows_its_output() -> None:
 
 
 def test_a_python_without_venv_gets_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's python3 lacks ensurepip: say so, and leave no half-made folder."""
+    """Debian's python3 lacks ensurepip: the error says so, and no half-made folder is left."""
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nmkdir -p \"$3\"\necho 'ensurepip is not available'\nexit 1\n")
     broken.chmod(0o755)
@@ -46,8 +35,8 @@ def test_a_python_without_venv_gets_advice(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "venv").exists()
 
 
-def test_uv_learns_what_only_pip_was_told() -> None:
-    """A mirror and a CA bundle of pip's settings, unless uv has settings of its own."""
+def test_uv_uses_the_settings_of_pip() -> None:
+    """Pip's mirror and CA bundle, unless uv has settings of its own."""
     pip = {"index-url": "https://mirror.example/simple", "cert": "/ca.pem", "timeout": "60"}
 
     env = set_up.uv_environment(pip, {"SSL_CERT_FILE": "/own.pem"})

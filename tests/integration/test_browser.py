@@ -1,4 +1,4 @@
-"""What a person sees in Airflow's web interface, in a real browser."""
+"""Airflow's web interface in a real browser: the connection form, a task's log, and its XCom."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Response, Route, expect, sync_playwright
 
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_telzino.sandbox import CLIENT_ID, CLIENT_SECRET, DEFAULT_AGENT_ID, MAGIC_NUMBERS
+from airflow_provider_telzino.sandbox import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    DEFAULT_AGENT_ID,
+    MAGIC_NUMBERS,
+    Sandbox,
+)
 from devtools.airflow_instance import AirflowInstance
-from devtools.sandbox_process import SandboxProcess
 from devtools.system_packages import find_program
-from tests.integration.stage import DAGS_FOLDER, stage
+from tests.support.integration.running_airflow import running_airflow
 from tests.support.programs import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end"), needs("chromium")]
@@ -33,13 +38,18 @@ Screenshot = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
-def airflow_and_sandbox(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[AirflowInstance, SandboxProcess]]:
-    """A whole Airflow, with a DAG over a connection that doesn't exist yet."""
-    home = tmp_path_factory.mktemp("browser") / "airflow"
-    with stage(home, speed=5, dags_folder=DAGS_FOLDER / "browser") as running:
-        running[0].wait_for_dag("browser")
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox whose calls take seconds."""
+    # With this seed the record is short enough for the XCom tab to show all of it.
+    with Sandbox(speed=5, seed=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
+    """A whole Airflow, with a DAG that uses a connection which doesn't exist yet."""
+    with running_airflow(tmp_path_factory.mktemp("browser") / "airflow", "browser") as running:
+        running.wait_for_dag("browser")
         yield running
 
 
@@ -54,9 +64,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(chromium: Browser, airflow_and_sandbox: tuple[AirflowInstance, SandboxProcess]) -> Iterator[Page]:
+def page(chromium: Browser, airflow: AirflowInstance) -> Iterator[Page]:
     """A page of Airflow, logged in, that can reach nothing but Airflow."""
-    airflow, _ = airflow_and_sandbox
     context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
     context.set_default_timeout(TIMEOUT)
     expect.set_options(timeout=TIMEOUT)
@@ -83,7 +92,7 @@ def page(chromium: Browser, airflow_and_sandbox: tuple[AirflowInstance, SandboxP
 
 @pytest.fixture
 def screenshot(page: Page, tmp_path: Path) -> Screenshot:
-    """Keep a picture of the page: for the docs, if ``TELZINO_SCREENSHOTS`` names their folder."""
+    """Take a screenshot of the page: for the docs, if ``TELZINO_SCREENSHOTS`` is their folder."""
     folder = Path(os.environ.get("TELZINO_SCREENSHOTS", tmp_path))
 
     def take(name: str) -> None:
@@ -99,32 +108,29 @@ def field(form: Locator, name: str) -> Locator:
 
 
 def choose_type(page: Page, name: str) -> None:
-    """Choose the type of the connection."""
+    """Select the type of the connection."""
     page.get_by_role("dialog").get_by_role("combobox").click()
     page.keyboard.type(name)
     page.get_by_role("option", name=name, exact=True).click()
 
 
 def open_extra_fields(form: Locator) -> None:
-    """Unfold our own fields."""
+    """Expand our own fields."""
     form.get_by_role("button", name="Extra Fields", exact=True).click()
     expect(field(form, "element_agent_id")).to_be_visible()
 
 
 def test_the_connection_form_and_a_run_that_uses_it(
-    page: Page,
-    airflow_and_sandbox: tuple[AirflowInstance, SandboxProcess],
-    screenshot: Screenshot,
+    page: Page, airflow: AirflowInstance, sandbox: Sandbox, screenshot: Screenshot
 ) -> None:
-    """From the form to the record: our words in the form, the secret nowhere, the record in the XCom tab."""
-    airflow, sandbox = airflow_and_sandbox
+    """From the form to the record: our labels in the form, the secret nowhere, the record in the XCom tab."""
     answers: list[str] = []
 
     def keep(response: Response) -> None:
         if re.match(r"application/json|text/", response.headers.get("content-type", "")) and response.ok:
             answers.append(response.text())
 
-    # The form shows our fields, in our words.
+    # The form shows our fields, with our labels.
     page.goto(f"{airflow.base_url}/connections")
     page.get_by_role("button", name="Add Connection").click()
     form = page.get_by_role("dialog")
@@ -171,10 +177,10 @@ def test_the_connection_form_and_a_run_that_uses_it(
     assert CLIENT_SECRET not in html
 
     # A run over this connection ends with the record.
-    call_id = sandbox.place_call(MAGIC_NUMBERS["completed"], CALL_CONTEXT, {})
+    call_id = str(sandbox.place(MAGIC_NUMBERS["completed"], call_context=CALL_CONTEXT)["id"])
     run_id = airflow.api.trigger("browser", {"call_id": call_id})
-    assert airflow.wait_for_run("browser", run_id, timeout=180)["state"] == "success"
-    record = sandbox.call_record(call_id)
+    assert airflow.wait_for_run("browser", run_id, timeout=180) == "success"
+    record = sandbox.call(call_id)
 
     task = f"{airflow.base_url}/dags/browser/runs/{run_id}/tasks/wait_for_call"
     page.goto(task)

@@ -1,26 +1,25 @@
 """Crashes at random moments: every wait ends with the right record, none twice, none lost.
 
-``TELZINO_CRASH_ROUNDS=5`` repeats everything five times as often, ``TELZINO_CRASH_SEED=...`` repeats a seed.
+``TELZINO_CRASH_ROUNDS=5`` repeats everything five times, ``TELZINO_CRASH_SEED=...`` draws other moments.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import Tell
-from tests.integration.crashes.site import CrashSite, crash_site
-from tests.integration.crashes.verdict import verdict
+from tests.support.integration.crashes.site import CrashSite, crash_site
+from tests.support.integration.crashes.verdict import verdict
 from tests.support.programs import needs
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashes"), needs("postgres", "initdb")]
 
 ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
-SEED = int(os.environ.get("TELZINO_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
 IN_FLIGHT = 6  # waits, at least, when something is killed
 OUTAGE = 30.0  # seconds
 
@@ -41,12 +40,12 @@ def site(started_site: CrashSite) -> CrashSite:
 
 @pytest.fixture
 def tell(tell: Tell) -> Tell:
-    """Tell what was counted, and by which seed it can be repeated."""
+    """Report what was counted, and with which seed."""
     return lambda line: tell(f"{line} (seed {SEED})")
 
 
 def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) -> None:
-    """The waits of a dead triggerer go on in its successor, and their timeouts too."""
+    """Its successor resumes the waits of a dead triggerer, and their timeouts."""
     kills, hit = 8 * ROUNDS, 0
     triggerer = site.ledger.newest_job("TriggererJob")
     site.start_endless_waits()
@@ -65,7 +64,7 @@ def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) 
 
 
 def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell: Tell) -> None:
-    """With two triggerers, the waits of the one that is killed go on in the other."""
+    """With two triggerers, the other one resumes the waits of the one that is killed."""
     kills, moved = 5 * ROUNDS, 0
     jobs = {"triggerer": site.ledger.newest_job("TriggererJob"), "triggerer-2": site.start_job("triggerer-2")}
     site.start_endless_waits()
@@ -87,7 +86,7 @@ def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["first run", "second run"])
 def test_the_worker_is_killed(site: CrashSite, tell: Tell, resumed: bool) -> None:
-    """A task whose worker dies, before or after the deferral, ends rightly in a later try."""
+    """A task whose worker dies, before or after the deferral, ends correctly in a later try."""
     kills = 20 * ROUNDS
 
     hit = site.kill_workers(kills, resumed=resumed, in_flight=2 * IN_FLIGHT)
@@ -97,7 +96,7 @@ def test_the_worker_is_killed(site: CrashSite, tell: Tell, resumed: bool) -> Non
 
 
 def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
-    """Whatever the scheduler was about to do is done by its successor."""
+    """Its successor does whatever the scheduler was about to do."""
     kills, hit = 5 * ROUNDS, 0
     site.start_endless_waits()
 
@@ -115,8 +114,8 @@ def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
     tell(f"Scheduler killed {kills} times under {hit} waits: {verdict(site)}")
 
 
-def test_the_api_is_away(site: CrashSite, tell: Tell) -> None:
-    """An outage of 30 s only delays what ends meanwhile: connections refused, and answers of 503."""
+def test_the_api_is_unavailable(site: CrashSite, tell: Tell) -> None:
+    """An outage of 30 s only delays the outcome: refused connections, and answers of 503."""
     gateways = {name: site.add_gateway(name) for name in ("refusing", "unavailable")}
     hit = 0
 
@@ -126,31 +125,31 @@ def test_the_api_is_away(site: CrashSite, tell: Tell) -> None:
             site.start_waits(name)
         site.until_deferred(2 * IN_FLIGHT)
         site.pause(0, 4)
-        site.note("The API goes away")
+        site.note("The API becomes unavailable")
         gateways["refusing"].refuse()
         gateways["unavailable"].be_unavailable()
         back_at = time.monotonic() + OUTAGE
         site.pause(0, OUTAGE)
         for name in gateways:
-            site.start_waits(name)  # Their tasks may not be able to look even once.
+            site.start_waits(name)  # Their tasks may not be able to poll even once.
         site.pause_until(back_at)
         hit += len(site.unfinished())
         for gateway in gateways.values():
-            gateway.pass_on()
-        site.note("The API is back")
+            gateway.forward()
+        site.note("The API is available again")
         outcome = verdict(site, tries=1)
 
-    told = site.airflow.log_of("triggerer").read_text(errors="replace")
+    log = site.airflow.log_of("triggerer").read_text(errors="replace")
     for trouble in ("The connection failed", "an error of its own (503)"):
-        assert trouble in told  # Both outages were met by somebody.
+        assert trouble in log  # Both outages were noticed.
     tell(
-        f"API away for {OUTAGE:.0f} s, {ROUNDS} x refusing and {ROUNDS} x with 503, under {hit} waits: "
+        f"API down for {OUTAGE:.0f} s, {ROUNDS} x refusing and {ROUNDS} x with 503, under {hit} waits: "
         f"{outcome}"
     )
 
 
 def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
-    """The waits outlive a crash of PostgreSQL, and of all components that end by it."""
+    """The waits survive a crash of PostgreSQL, and of all components that end because of it."""
     kills, hit = 3 * ROUNDS, 0
     site.start_endless_waits()
 
@@ -165,5 +164,5 @@ def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
     assert hit >= kills
     tell(
         f"PostgreSQL killed {kills} times under {hit} waits, which ended "
-        f"{site.ended_of_themselves.total()} other processes: {verdict(site)}"
+        f"{site.ended_by_themselves.total()} other processes: {verdict(site)}"
     )

@@ -1,4 +1,4 @@
-"""Every way to wait and to end, on a whole Airflow: what users see of it."""
+"""Every way to wait and to end, on a whole Airflow, as users see it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.finished_run import MAPPED_ENDINGS, FinishedRun
+from tests.support.integration.finished_run import MAPPED_ENDINGS, FinishedRun
 
 SUCCEED = {
     "deferred": "completed",
@@ -21,7 +21,7 @@ SUCCEED = {
     "got_early": "early",
     "placed": "placed",
 }
-"""The tasks that push a whole final record and succeed, and which call's."""
+"""The tasks that push a whole final record and succeed, and the call that it is of."""
 
 
 @pytest.fixture(scope="session")
@@ -45,22 +45,22 @@ def test_downstream_tasks_get_the_final_record(
 
 
 def test_a_call_that_has_ended_needs_no_trigger(finished_run: FinishedRun) -> None:
-    """Its first look is its last; a call that goes on is handed over."""
+    """It is read once; the wait for a call in progress is handed over to the triggerer."""
     assert "is completed." in finished_run.log("got_early")
     assert "DEFERRED" not in finished_run.log("got_early")
     assert "DEFERRED" in finished_run.log("got")
 
 
 def test_branch_and_follow_up(finished_run: FinishedRun) -> None:
-    """The branch goes by the status, and the follow-up works with the record."""
+    """The branch depends on the status, and the follow-up works with the record."""
     assert finished_run.state("talked_deferred") == finished_run.state("call_again_got") == "success"
     assert finished_run.state("call_again_deferred") == finished_run.state("talked_got") == "skipped"
     assert finished_run.xcom("talked_deferred") == finished_run.record("completed")["summary_text"]
     assert finished_run.xcom("call_again_got") == finished_run.record("no_answer")["sip_status_code"]
 
 
-def test_the_record_as_it_is_now(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
-    """Told not to wait, the operator gets the record of a call that goes on."""
+def test_the_current_record(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
+    """Without waiting, the operator gets the record of a call in progress."""
     assert finished_run.state("got_now") == "success"
     assert seen["got_now"]["id"] == finished_run.calls["no_answer"]
     assert seen["got_now"]["status"] == "dialing"
@@ -75,7 +75,7 @@ def test_record_fields(finished_run: FinishedRun, seen: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("task", ["fails", "fails_poked", "fails_rescheduled", "got_fails"])
 def test_fail_on(finished_run: FinishedRun, seen: dict[str, Any], task: str) -> None:
-    """The task fails at its first try of three, and those who come after it have the record."""
+    """The task fails at its first try of three, and downstream tasks get the record."""
     record = finished_run.record("failed")
 
     assert finished_run.state(task) == "failed"
@@ -86,21 +86,21 @@ def test_fail_on(finished_run: FinishedRun, seen: dict[str, Any], task: str) -> 
 
 @pytest.mark.parametrize("task", ["skips", "skips_poked", "skips_rescheduled", "got_skips"])
 def test_skip_on(finished_run: FinishedRun, seen: dict[str, Any], task: str) -> None:
-    """The task is skipped, and those who come after it have the record."""
+    """The task is skipped, and downstream tasks get the record."""
     assert finished_run.state(task) == "skipped"
     assert seen[task] == finished_run.record("busy")
     assert "ended with busy, which is in `skip_on`" in finished_run.log(task)
 
 
-def test_those_who_need_a_good_wait(finished_run: FinishedRun) -> None:
-    """By Airflow's default rule a task doesn't run after a wait that failed or was skipped."""
+def test_downstream_tasks_that_need_a_successful_wait(finished_run: FinishedRun) -> None:
+    """According to Airflow's default rule a task doesn't run after a wait that failed or was skipped."""
     assert finished_run.state("after_a_failed_wait") == "upstream_failed"
     assert finished_run.state("after_a_skipped_wait") == "skipped"
 
 
 @pytest.mark.parametrize("task", ["late", "late_poked", "got_late"])
 def test_timeout(finished_run: FinishedRun, task: str) -> None:
-    """The task fails when its time is over, not before, at its first try, and says how the call stood."""
+    """The task fails when its timeout is over, not before, at its first try, and reports the last status."""
     instance = finished_run.tasks[task]
     started, ended = (datetime.fromisoformat(instance[name]) for name in ("start_date", "end_date"))
 
@@ -115,7 +115,7 @@ def test_timeout(finished_run: FinishedRun, task: str) -> None:
 
 
 def test_timeout_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
-    """Its time counts from its first look: else a timeout shorter than the interval would never be over."""
+    """Its timeout counts from its first poll: otherwise one shorter than the interval would never be over."""
     log = finished_run.log("late_rescheduled")
 
     assert finished_run.state("late_rescheduled") == "failed"
@@ -133,7 +133,7 @@ def test_timeout_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
     ],
 )
 def test_soft_fail(finished_run: FinishedRun, seen: dict[str, Any], task: str, reason: str) -> None:
-    """A timeout or a bad outcome skips the task if the user wants that, and says why."""
+    """A timeout or an outcome in `fail_on` skips the task if the user wants that, and the log says why."""
     assert finished_run.state(task) == "skipped"
     assert f"Skipped instead of failed (soft_fail): {reason}" in finished_run.log(task)
     if task == "fails_softly":
@@ -141,7 +141,7 @@ def test_soft_fail(finished_run: FinishedRun, seen: dict[str, Any], task: str, r
 
 
 def test_refusals(finished_run: FinishedRun) -> None:
-    """What the API refuses fails the task, and the log says what to do."""
+    """A request that the API refuses fails the task, and the log says what to do."""
     assert finished_run.state("refused") == finished_run.state("wrong_secret") == "failed"
     assert "The API refused the request (400)" in finished_run.log("refused")
     assert "refused the client credentials" in finished_run.log("wrong_secret")
@@ -158,8 +158,8 @@ def test_mapped_waits(finished_run: FinishedRun) -> None:
 
 
 @pytest.mark.parametrize("task", ["deferred", "poked"])
-def test_the_log_tells_each_change_once(finished_run: FinishedRun, task: str) -> None:
-    """One line for each change, in order, whichever process saw it; never one for each look."""
+def test_the_log_has_each_change_once(finished_run: FinishedRun, task: str) -> None:
+    """One line for each change, in order, whichever process saw it; not one for each poll."""
     call_id = finished_run.calls["completed"]
     lines = [line for line in finished_run.log(task).splitlines() if re.match(f"Call {call_id}(:| is)", line)]
 
@@ -172,7 +172,7 @@ def test_the_log_tells_each_change_once(finished_run: FinishedRun, task: str) ->
 
 
 def test_the_log_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
-    """Each look is a process of its own, with a line of its own."""
+    """Each poll is a process of its own, with a line of its own."""
     statuses = re.findall(r"^Call \S+ is (\w+)\.", finished_run.log("rescheduled"), re.MULTILINE)
 
     assert len(statuses) >= 2
@@ -181,7 +181,7 @@ def test_the_log_of_a_rescheduled_task(finished_run: FinishedRun) -> None:
 
 
 def test_metrics(finished_run: FinishedRun) -> None:
-    """A real triggerer sends them as Airflow sends its own: waits, requests, and how late ends are seen."""
+    """A real triggerer emits them like Airflow's own: waits, requests, and how late ends are detected."""
     metrics = finished_run.metrics
     waits, lags = metrics.values("telzino.waits"), metrics.values("telzino.detection_lag")
 
@@ -190,4 +190,4 @@ def test_metrics(finished_run: FinishedRun) -> None:
     assert len(lags) >= len(finished_run.mapped)
     assert 0 <= min(lags) <= max(lags) < 60_000  # milliseconds
     assert len(metrics.values("telzino.requests")) > len(lags) / 100
-    assert metrics.values("ti_successes")  # of Airflow's own: the server hears all of it
+    assert metrics.values("ti_successes")  # one of Airflow's own: the server receives all of them

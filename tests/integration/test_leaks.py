@@ -1,8 +1,8 @@
-"""Nothing that a run writes holds a secret, and only XCom and rendered fields hold personal data."""
+"""Nothing that a run writes contains a secret, and only XCom and rendered fields contain personal data."""
 
 from __future__ import annotations
 
-from tests.integration.finished_run import (
+from tests.support.integration.finished_run import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
     DEFERRED_UNTIL_THE_END,
@@ -10,17 +10,17 @@ from tests.integration.finished_run import (
     WRONG_SECRET,
     FinishedRun,
 )
-from tests.integration.leaks import places_with
+from tests.support.integration.leaks import places_with
 
-TAKE_RECORDS = (
+GET_RECORDS = (
     *("seen", "by_record"),
     *("choose_deferred", "talked_deferred", "choose_got", "call_again_got"),
 )
-"""The tasks that were given records as arguments, which Airflow keeps as it renders them."""
+"""The tasks that get records as arguments, which Airflow stores as rendered fields."""
 
 
 def test_secrets_are_nowhere(finished_run: FinishedRun) -> None:
-    """Neither what the connections hold nor what was fetched with it is in any table, file or XCom."""
+    """No table, file or XCom has the secrets of the connections or the tokens fetched with them."""
     tokens = finished_run.sandbox.tokens
 
     assert ACCESS_TOKEN in tokens
@@ -29,7 +29,7 @@ def test_secrets_are_nowhere(finished_run: FinishedRun) -> None:
 
 
 def test_personal_data_is_where_users_put_it(finished_run: FinishedRun) -> None:
-    """It is in XCom, and in the rendered fields of tasks that were given a record; nowhere else."""
+    """It is in XCom, and in the rendered fields of tasks that get a record; nowhere else."""
     found = places_with(PERSONAL_WORDS.values(), finished_run.written())
 
     xcoms = {place for place in found if place.startswith("xcom of ")}
@@ -37,12 +37,12 @@ def test_personal_data_is_where_users_put_it(finished_run: FinishedRun) -> None:
     assert found.keys() - xcoms == {
         "variable",
         "rendered_task_instance_fields of placed",
-        *(f"rendered_task_instance_fields of {task}" for task in TAKE_RECORDS),
+        *(f"rendered_task_instance_fields of {task}" for task in GET_RECORDS),
     }
     assert "xcom of cut" not in found
 
 
-def test_the_search_is_no_sham(finished_run: FinishedRun) -> None:
+def test_the_search_covers_what_it_should(finished_run: FinishedRun) -> None:
     """The places that were searched have what belongs there: ids, statuses, triggers, events, log lines."""
     written = finished_run.written()
     call_id = finished_run.calls["completed"]

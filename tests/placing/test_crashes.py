@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
-from devtools.process_mark import MARK
-from devtools.processes import ProcessFamily
+from devtools.processes import MARK, ProcessFamily
 from tests.conftest import Tell
 from tests.support.crashing_tasks import Outcome, Plan, Task
 from tests.support.placing_runs import IDENTITY, has_task_state

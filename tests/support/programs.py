@@ -6,15 +6,11 @@ import os
 
 import pytest
 
-from devtools.system_packages import MissingProgramError, find_program
+from devtools.system_packages import DEBIAN_PACKAGES, is_installed
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
-    """Skip a test where a program isn't installed, and say how to get it; in CI the test then fails."""
-    missing = None
-    for program in programs:
-        try:
-            find_program(program)
-        except MissingProgramError as error:
-            missing = str(error)
-    return pytest.mark.skipif(missing is not None and "CI" not in os.environ, reason=missing or "")
+    """Skip a test where a program isn't installed, and say how to install it; in CI the test then fails."""
+    missing = [DEBIAN_PACKAGES[name] for name in programs if not is_installed(name)]
+    reason = f"needs {', '.join(missing)}: make system-packages" if missing else ""
+    return pytest.mark.skipif(bool(missing) and "CI" not in os.environ, reason=reason)

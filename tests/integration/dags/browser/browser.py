@@ -1,4 +1,4 @@
-"""Waits over the connection that the browser test makes in the form."""
+"""Waits with the connection that the browser test adds in the form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the crash tests disturb: tasks that wait for the calls in the run's ``conf``, or for their own."""
+"""For the crash tests: tasks that wait for the calls in the run's ``conf``, or for a call that they place."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
 WAITS = 6  # of one run
-OWN_CALLS = ("completed", "no_answer")  # how those go that a run places itself
+OWN_CALLS = ("completed", "no_answer")  # the outcomes of those that a run places itself
 ENDLESS_WAITS = 2
-TIMEOUT = 60  # seconds that the waits for calls without end have
-INTERVAL = 2  # seconds between two looks
+TIMEOUT = 60  # seconds, of the waits for calls that don't end in time
+INTERVAL = 2  # seconds between two polls
 MANY = 500  # runs and tasks at the same time: no limit
 CONN_ID = "{{ dag_run.conf['conn_id'] }}"
 
 
 def wait(index: int, **arguments: object) -> None:
-    """Wait for one call: with a sensor, or every other time with an operator."""
+    """Wait for one call: with a sensor, or, every other time, with an operator."""
     which: dict[str, object] = {
         "task_id": f"wait_{index}",
         "call_id": f"{{{{ dag_run.conf['call_ids'][{index}] }}}}",

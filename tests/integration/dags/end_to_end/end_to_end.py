@@ -1,6 +1,6 @@
 """Every way to wait and every way to end, in one DAG run.
 
-The run's ``conf`` has the ids of calls that were placed already, by how each will end.
+The run's ``conf`` has the ids of calls that were already placed, by how each will end.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def only_with_all(name: str, record: Any) -> None:
     },
 )
 def end_to_end() -> None:
-    """Wait in all modes, for all outcomes; place a call to a person whom Airflow's variables know."""
+    """Wait in all modes, for all outcomes; place a call with personal data from Airflow's variables."""
     quick: dict[str, Any] = {"poke_interval": 1}
     poked: dict[str, Any] = {"poke_interval": 1, "deferrable": False}
-    # Airflow fails a task that is queued again before its executor has told of the former run's end.
+    # Airflow fails a task that is queued again before its executor has reported the end of its previous run.
     rescheduled: dict[str, Any] = {"poke_interval": 15, "deferrable": False, "mode": "reschedule"}
     retried: dict[str, Any] = {"retries": 2, "retry_delay": 1}
     skip: dict[str, Any] = {"skip_on": ["busy"]}
@@ -101,7 +101,7 @@ def end_to_end() -> None:
         ),
         TelzinoCallSensor(
             task_id="by_record",
-            call_id=got_now.output,  # type: ignore[arg-type]  # it stands for what the task pushes
+            call_id=got_now.output,  # type: ignore[arg-type]  # an XComArg
             **quick,
         ),
         TelzinoCallSensor(task_id="fails", call_id=call("failed"), **retried, **quick),

@@ -1,4 +1,4 @@
-"""Calls that are placed: once whatever happens, and again after an outcome that wants it."""
+"""Tasks that place calls: once, whatever happens, and again after certain outcomes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ with DAG("place_once", schedule=None, params=NUMBER):
     TelzinoPlaceCallOperator(**COMMON, retries=5, retry_delay=timedelta(seconds=1))
 
 with DAG("place_again_on_clear", schedule=None, params=NUMBER):
-    # A retry goes on with the call of the last clear.
+    # A retry continues with the call that was placed after the last clear.
     TelzinoPlaceCallOperator(**COMMON, reattach=False, retries=5, retry_delay=timedelta(seconds=1))
 
 with DAG("wait_on", schedule=None, params=NUMBER):
-    # The call takes longer than the first wait; only a retry that goes on waiting sees its end.
+    # The call takes longer than the first wait: only a retry that continues waiting sees its end.
     TelzinoPlaceCallOperator(**COMMON | {"timeout": 4}, retries=20, retry_delay=timedelta(seconds=1))
 
 with DAG("redial", schedule=None, params=NUMBER):
@@ -38,8 +38,8 @@ with DAG("redial", schedule=None, params=NUMBER):
         **COMMON,
         fail_on=["no_answer", "busy", "failed"],
         retries=5,
-        # For what no exception has ended: on a busy machine Airflow may take a task that resumes at once for
-        # one that was killed, and then asks no policy.
+        # For tries that no exception has ended: on a busy machine Airflow may consider a task dead that
+        # resumes at once, and then applies no policy.
         retry_delay=timedelta(seconds=5),
         retry_policy=ExceptionRetryPolicy(
             rules=[

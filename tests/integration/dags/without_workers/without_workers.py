@@ -1,6 +1,6 @@
-"""Tasks that begin or end in the triggerer: with each outcome, each way to name the call, and all at once.
+"""Tasks that begin or end in the triggerer: with each outcome, and each way to pass the call.
 
-The runs' ``conf`` has the ids of calls that were placed already, by how each will end.
+The runs' ``conf`` has the ids of calls that were already placed, by how each will end.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def call(name: str) -> str:
 
 
 def note_success(context: Any) -> None:
-    """Tell that a task has succeeded."""
+    """Leave a file that says that a task has succeeded."""
     ti = context["ti"]
     Path(context["params"]["folder"], f"success of {ti.task_id}").touch()
 
 
 @task(show_return_value_in_logs=False)
 def placed(params: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return a record, as a task does that places a call elsewhere."""
+    """Return a record, as a task does that places a call by other means."""
     given = params or {}
     return {"id": given["completed"], "agent_id": given["agent"], "to_number": given["to_number"]}
 
 
 @task(multiple_outputs=True, show_return_value_in_logs=False)
 def placed_in_pieces(params: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return a record whose fields are XComs of their own."""
+    """Return a record whose fields are separate XComs."""
     given = params or {}
     return {"id": given["completed"], "agent_id": given["agent"]}
 
@@ -71,12 +71,12 @@ def length_of(item: Any) -> int:
     },
 )
 def without_workers() -> None:
-    """Begin and end in the triggerer, whatever can."""
+    """Begin and end in the triggerer, wherever possible."""
     one: Any = placed()
     pieces: Any = placed_in_pieces()
     end_only: dict[str, Any] = {"end_from_trigger": True}
     start_only: dict[str, Any] = {"start_from_trigger": True}
-    sensor: Any = TelzinoCallSensor  # XComArgs stand for what tasks push
+    sensor: Any = TelzinoCallSensor  # it also accepts XComArgs
     waits = [
         sensor(task_id="by_param", call_id=call("completed"), on_success_callback=note_success, **BOTH),
         sensor(task_id="by_conf", call_id="{{ dag_run.conf['no_answer'] }}", **BOTH),

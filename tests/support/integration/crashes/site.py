@@ -1,4 +1,4 @@
-"""A running Airflow on PostgreSQL with waits in flight, and the crashes that may befall them."""
+"""A running Airflow on PostgreSQL with waits in flight, and the crashes of its components."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import psutil
 import requests
 
-from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.airflow_instance import AirflowInstance
-from devtools.process_mark import MARK
-from devtools.processes import ProcessFamily
-from devtools.sandbox_process import SandboxProcess
-from devtools.servers import PostgresServer
-from tests.integration.crashes.gateway import Gateway
-from tests.integration.crashes.ledger import Ledger, RunningTask, Task
-from tests.integration.crashes.supervisor import PATIENCE, Supervisor, component_of, now
+from devtools.airflow_instance.environment import as_variables
+from devtools.processes import MARK, ProcessFamily
+from devtools.servers import PostgresServer, postgres_server
 from tests.integration.dags.crashes.waits import ENDLESS_WAITS, OWN_CALLS, TIMEOUT, WAITS
-from tests.integration.stage import CONN_ID, stage
+from tests.support.integration.crashes.gateway import Gateway
+from tests.support.integration.crashes.ledger import Ledger, RunningTask, Task
+from tests.support.integration.crashes.supervisor import PATIENCE, Supervisor, component_of, now
+from tests.support.integration.running_airflow import running_airflow
 
 SETTINGS = {
     "core": {"parallelism": 4},
-    # How soon others see that somebody is dead, and take over. Airflow's defaults are in docs/crashes.md.
+    # How soon a dead component is noticed and replaced. Airflow's defaults are in docs/crashes.md.
     "scheduler": {
         "scheduler_heartbeat_sec": 1,
         "scheduler_health_check_threshold": 10,
@@ -42,10 +40,10 @@ SETTINGS = {
 }
 JOB_TYPES = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
 SPEED = 4  # of the sandbox: most calls take 7 to 26 seconds
-MIX = ("completed",) * 4 + ("no_answer", "no_trunk")  # how the calls go that one run is given
+MIX = ("completed",) * 4 + ("no_answer", "no_trunk")  # the calls that one run waits for
 DATABASE_AWAY = (5.0, 10.0)  # seconds
-GLANCE_INTERVAL = 0.03  # seconds between two looks for tasks that run
-RUN_TIME = 0.4  # seconds that a worker needs for a task, about
+WATCH_INTERVAL = 0.03  # seconds between two queries for running tasks
+RUN_TIME = 0.4  # seconds that a worker needs for a task, approximately
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ class Wait:
 
 
 class CrashSite(Supervisor):
-    """A running Airflow whose parts crash while tasks wait for calls."""
+    """A running Airflow whose components crash while tasks wait for calls."""
 
     def __init__(
-        self, airflow: AirflowInstance, sandbox: SandboxProcess, postgres: PostgresServer, seed: int
+        self, airflow: AirflowInstance, sandbox: Sandbox, postgres: PostgresServer, seed: int
     ) -> None:
         super().__init__(airflow, Random(seed))
         self.sandbox = sandbox
@@ -74,31 +72,31 @@ class CrashSite(Supervisor):
         self._run_numbers = itertools.count()
 
     def begin(self) -> None:
-        """Begin anew: forget the waits of an earlier test, and what happened to them."""
+        """Forget the waits of an earlier test, and what happened to them."""
         for memory in (self.waits, self.downtimes, self.events):
             memory.clear()
-        self.ended_of_themselves.clear()
+        self.ended_by_themselves.clear()
 
     # --- Waits ---
 
-    def start_waits(self, conn_id: str = CONN_ID) -> None:
-        """Start one run's waits: for calls that are placed here, and for calls that the tasks place."""
+    def start_waits(self, conn_id: str = "telzino_default") -> None:
+        """Start the waits of one run: for calls that are placed here, and for calls that the tasks place."""
         assert len(MIX) == WAITS
         run_id = self._start_run("waits", self.random.sample(MIX, WAITS), conn_id)
         self.waits += [Wait("waits", run_id, f"call_{name}", None) for name in OWN_CALLS]
 
-    def start_endless_waits(self, conn_id: str = CONN_ID) -> None:
+    def start_endless_waits(self, conn_id: str = "telzino_default") -> None:
         """Wait, with a timeout, for calls that last longer."""
         self._start_run("endless_waits", ["long_call"] * ENDLESS_WAITS, conn_id)
 
     def _start_run(self, dag_id: str, names: Sequence[str], conn_id: str) -> str:
-        call_ids = [self.sandbox.place_call(MAGIC_NUMBERS[name], "", {}) for name in names]
+        call_ids = [str(self.sandbox.place(MAGIC_NUMBERS[name])["id"]) for name in names]
         run_id = f"run_{next(self._run_numbers)}"
 
         def started() -> bool:
             try:
                 self.airflow.api.trigger(dag_id, {"call_ids": call_ids, "conn_id": conn_id}, run_id)
-            except requests.RequestException as error:  # while the API server recovers from a crash
+            except requests.RequestException as error:  # while the API server recovers
                 return error.response is not None and error.response.status_code == requests.codes.conflict
             return True
 
@@ -109,18 +107,27 @@ class CrashSite(Supervisor):
         ]
         return run_id
 
+    def calls_placed_by(self, wait: Wait) -> list[str]:
+        """Return the ids of the calls that a task has placed."""
+        found = []
+        for call in self.sandbox.calls:
+            identity = (call["request_metadata"] or {}).get("airflow", {})
+            if (identity.get("run_id"), identity.get("task_id")) == (wait.run_id, wait.task_id):
+                found.append(str(call["id"]))
+        return found
+
     def unfinished(self) -> list[Wait]:
-        """Return the waits that go on."""
+        """Return the waits that have not ended."""
         tasks = self.ledger.unfinished()
         return [wait for wait in self.waits if (wait.run_id, wait.task_id) in tasks]
 
     def keep_in_flight(self, least: int) -> None:
-        """Start more waits if fewer than that many go on."""
+        """Start more waits if fewer than that many are in flight."""
         if len(self.unfinished()) < least:
             self.start_waits()
 
     def until_nothing_is_overdue(self) -> None:
-        """Wait until every timeout that is over was told of: crashes in a row could put that off for ever."""
+        """Wait until every timeout that has passed is reported: more crashes could delay that forever."""
 
         def overdue() -> bool:
             starts = [
@@ -130,12 +137,12 @@ class CrashSite(Supervisor):
             ]
             return any(start and start + timedelta(seconds=TIMEOUT) < now() for start in starts)
 
-        self.until(lambda: not overdue(), "the end of the waits whose time is over")
+        self.until(lambda: not overdue(), "the end of the waits whose timeout has passed")
 
     def until_waiting(self, least: int, *triggerers: int) -> int:
-        """Wait until one of the triggerers (their jobs' ids) has that many waits; return which.
+        """Wait until one of the triggerers (their job ids) has that many waits; return which.
 
-        More waits are started if need be.
+        More waits are started if necessary.
         """
         busy: list[int] = []
 
@@ -152,10 +159,10 @@ class CrashSite(Supervisor):
         self.until(lambda: self.ledger.count("deferred") >= least, f"{least} deferred waits")
 
     def until_moved(self, dead: int, survivor: int) -> int:
-        """Wait until a triggerer (its job's id) was given all waits of a dead one; return how many."""
+        """Wait until a triggerer (its job id) has got all waits of a dead one; return how many."""
         held = self.ledger.held_by(dead)
         self.until(
-            lambda: held <= self.ledger.were_given_to(survivor),
+            lambda: held <= self.ledger.assigned_to(survivor),
             f"the move of {len(held)} waits from triggerer {dead} to {survivor}",
         )
         return len(held)
@@ -164,21 +171,21 @@ class CrashSite(Supervisor):
 
     @contextlib.contextmanager
     def downtime(self) -> Iterator[None]:
-        """Something is down in this block: a timeout that is over meanwhile is told of at its end."""
+        """Something is down in this block: a timeout that passes meanwhile is reported at its end."""
         begin = now()
         yield
         self.downtimes.append((begin, now()))
 
     def start_job(self, name: str) -> int:
-        """Start a component, wait until it is at work, and return its job's id."""
+        """Start a component, wait until it works, and return its job id."""
         job_type = f"{component_of(name).title()}Job"
         before = self.ledger.newest_job(job_type)
         self.start(name)
-        self.until(lambda: self.ledger.newest_job(job_type) > before, f"{name} at work")
+        self.until(lambda: self.ledger.newest_job(job_type) > before, f"{name} works")
         return self.ledger.newest_job(job_type)
 
     def restart_database(self) -> None:
-        """Crash PostgreSQL, start it again after a while, and wait until all of Airflow is at work again."""
+        """Crash PostgreSQL, restart it after a while, and wait until all of Airflow works again."""
         self.note("PostgreSQL crashes")
         self.postgres.process.kill_tree()
         self.pause(*DATABASE_AWAY)
@@ -188,7 +195,7 @@ class CrashSite(Supervisor):
         self.until(lambda: self.ledger.heartbeats_since(back_at) >= JOB_TYPES, "heartbeats of all components")
 
     def kill_workers(self, kills: int, *, resumed: bool, in_flight: int) -> int:
-        """Crash so many workers, each in the first run of a task or in the second; return how many tasks."""
+        """Crash workers, each in the first or the second run of a task; return of how many tasks."""
         moments: dict[RunningTask, float] = {}
         hit: list[Task] = []
         give_up_at = time.monotonic() + kills * PATIENCE
@@ -202,18 +209,18 @@ class CrashSite(Supervisor):
                 if task.resumed is resumed and moment <= time.monotonic() and self._kill_worker(task):
                     hit.append((task.run_id, task.task_id))
                     moments[task] = float("inf")
-            time.sleep(GLANCE_INTERVAL)
+            time.sleep(WATCH_INTERVAL)
         return len(set(hit))
 
     def _kill_worker(self, task: RunningTask) -> bool:
-        """Crash a task's process, alone or with the worker that watches it. Returns whether it still ran."""
+        """Crash a task's process, alone or with the worker that supervises it; return whether it ran."""
         try:
             process = psutil.Process(task.pid)
             worker = process.parent()
             with_worker = worker is not None and self.random.random() < 0.5
             victims = [worker, process] if worker is not None and with_worker else [process]
             if not all(victim.environ().get(MARK) == self.airflow.family.mark for victim in victims):
-                return False  # It has ended, and its id is another's by now.
+                return False  # It has ended, and its id was reused.
             for victim in victims:
                 victim.kill()
         except psutil.NoSuchProcess:
@@ -222,29 +229,30 @@ class CrashSite(Supervisor):
         return True
 
     def add_gateway(self, conn_id: str) -> Gateway:
-        """Put a gateway before the sandbox, and make a connection through it."""
+        """Put a gateway in front of the sandbox, and add a connection through it."""
         log = self.airflow.log_of(f"gateway-{conn_id}")
         gateway = Gateway(f"gateway-{conn_id}", self.airflow.family, self.sandbox.url, log)
-        gateway.pass_on()
-        self.airflow.add_connection(conn_id, *self.sandbox.connection_options(), "--conn-host", gateway.url)
+        gateway.forward()
+        self.airflow.add_telzino_connection(gateway.url, conn_id)
         return gateway
 
 
 @contextlib.contextmanager
 def crash_site(home: Path, seed: int) -> Iterator[CrashSite]:
-    """Start Airflow on PostgreSQL, and stop all at the end."""
-    family = ProcessFamily()
-    options: dict[str, Any] = {
-        "dags_folder": Path(__file__).parent.parent / "dags" / "crashes",
-        "extra_env": {
-            f"AIRFLOW__{section}__{name}".upper(): str(value)
-            for section, settings in SETTINGS.items()
-            for name, value in settings.items()
-        },
-    }
-    with PostgresServer(family) as postgres:
-        options["sql_alchemy_conn"] = postgres.url
-        with stage(home, speed=SPEED, family=family, **options) as (airflow, sandbox):
-            for dag_id in ("waits", "endless_waits"):
-                airflow.wait_for_dag(dag_id)
-            yield CrashSite(airflow, sandbox, postgres, seed)
+    """Start Airflow on PostgreSQL, and stop everything at the end."""
+    with (
+        ProcessFamily() as family,
+        postgres_server(family) as postgres,
+        Sandbox(SPEED, seed=1, keep_requests=False) as sandbox,
+        running_airflow(
+            home,
+            "crashes",
+            family=family,
+            sql_alchemy_conn=postgres.url,
+            extra_env=as_variables(SETTINGS),
+        ) as airflow,
+    ):
+        airflow.add_telzino_connection(sandbox.url)
+        for dag_id in ("waits", "endless_waits"):
+            airflow.wait_for_dag(dag_id)
+        yield CrashSite(airflow, sandbox, postgres, seed)

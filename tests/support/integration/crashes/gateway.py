@@ -1,7 +1,7 @@
-"""A gateway before the sandbox, to be killed in its stead: the sandbox keeps its calls in memory.
+"""A gateway in front of the sandbox, killed in its place: the sandbox has its calls in memory.
 
-``python -m tests.integration.crashes.gateway PORT HOST:PORT`` passes every connection on; without a target it
-answers every request with 503.
+``python -m tests.support.integration.crashes.gateway PORT HOST:PORT`` forwards every connection; without a
+target it answers every request with 503.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from devtools.airflow_instance.environment import LOOPBACK, free_port, passed_on_environment
+from devtools.airflow_instance.environment import LOOPBACK, free_port, inherited_environment
 from devtools.processes import ROOT, ProcessFamily
 
 CHUNK = 65_536  # bytes
 
 
 class Gateway:
-    """The process, before the sandbox at an address."""
+    """The gateway process in front of a sandbox."""
 
     def __init__(self, name: str, family: ProcessFamily, sandbox_url: str, log: Path) -> None:
         self.name = name
@@ -30,8 +30,8 @@ class Gateway:
         self._port = free_port()
         self.url = f"http://{LOOPBACK}:{self._port}"
 
-    def pass_on(self) -> None:
-        """Let all connections through to the sandbox."""
+    def forward(self) -> None:
+        """Forward all connections to the sandbox."""
         self._start(self._target)
 
     def be_unavailable(self) -> None:
@@ -39,18 +39,18 @@ class Gateway:
         self._start()
 
     def refuse(self) -> None:
-        """Be dead: connections are refused."""
+        """End: connections are refused."""
         self._family.children[self.name].kill()
 
     def _start(self, *target: str) -> None:
         if self.name in self._family.children:
             self.refuse()
         command = [sys.executable, "-m", __name__, str(self._port), *target]
-        self._family.start(self.name, command, env=passed_on_environment(), log=self._log, cwd=ROOT)
+        self._family.start(self.name, command, env=inherited_environment(), log=self._log, cwd=ROOT)
 
 
 async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Pass on what comes until the end, then tell that it's the end."""
+    """Forward what is received until the end of the stream, then close the other one."""
     with contextlib.suppress(OSError):
         while chunk := await source.read(CHUNK):
             target.write(chunk)
@@ -58,8 +58,8 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
     target.close()
 
 
-async def pass_on(port: int, target: str) -> None:
-    """Connect everyone who connects here with the target."""
+async def forward(port: int, target: str) -> None:
+    """Forward every connection to the target."""
     host, _, target_port = target.rpartition(":")
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ async def pass_on(port: int, target: str) -> None:
 
 
 async def unavailable(request: web.Request) -> web.Response:
-    """Answer as a load balancer does that has nobody to pass a request on to."""
+    """Answer as a load balancer without a healthy backend does."""
     return web.Response(status=503, text="no backend")
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     """Serve until killed."""
     port, *target = sys.argv[1:]
     if target:
-        asyncio.run(pass_on(int(port), *target))
+        asyncio.run(forward(int(port), *target))
     else:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", unavailable)

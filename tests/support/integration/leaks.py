@@ -1,4 +1,4 @@
-"""Gathers all that an Airflow writes, to search it for what must not be there."""
+"""Collects all that an Airflow writes, to search it for what must not be there."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PASSING_TABLES = {
     "task_instance": "select task_id, next_method, next_kwargs from task_instance "
     "where next_kwargs is not null",
 }
-"""What Airflow removes when a wait is over: it has to be watched meanwhile."""
+"""What Airflow deletes when a wait has ended: it has to be read before."""
 
 WATCH_INTERVAL = 0.5
-"""Seconds. A wait, and with it its trigger's row, lasts five at least."""
+"""Seconds. A wait, and with it the row of its trigger, lasts at least five."""
 ENCRYPTED = re.compile(r"gAAAAA[\w=-]+")
-"""What Airflow encrypted. It encrypts a trigger's arguments, but whoever has its key reads them."""
+"""What Airflow encrypted. It encrypts the arguments of a trigger, but who has the key can read them."""
 
 
 class Watcher:
-    """Reads Airflow's database beside it.
+    """Reads the database of a running Airflow.
 
     Args:
         url: The database's address.
@@ -40,13 +40,13 @@ class Watcher:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch what is there for a while only."""
+        """Read repeatedly what exists only for a while, until the end of the block."""
         stop = threading.Event()
 
         def watch() -> None:
             while not stop.wait(WATCH_INTERVAL):
                 for table, query in PASSING_TABLES.items():
-                    # SQLite is locked now and then.
+                    # SQLite is sometimes locked.
                     with contextlib.suppress(sqlalchemy.exc.OperationalError):
                         self._read(table, query)
 
@@ -59,13 +59,13 @@ class Watcher:
             thread.join()
 
     def read_all_tables(self) -> None:
-        """Take in every row and column that is there now."""
+        """Read every row and column that exists now."""
         quote = self._engine.dialect.identifier_preparer.quote
         for table in sqlalchemy.inspect(self._engine).get_table_names():
             self._read(table, f"select * from {quote(table)}")  # noqa: S608
 
     def seen(self) -> dict[str, str]:
-        """Return all rows that were ever seen, as text, by table; of a task's rows, by table and task id."""
+        """Return all rows that were ever read, as text, by table, and by task id where the rows have one."""
         return {place: "\n".join(sorted(rows)) for place, rows in self._seen.items()}
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Watcher:
         for row in rows:
             place = f"{table} of {row['task_id']}" if row.get("task_id") else table
             text = repr({column: _readable(value) for column, value in row.items()})
-            if table != "connection":  # There, being encrypted is what protects.
+            if table != "connection":  # There, encryption is the protection.
                 text = ENCRYPTED.sub(lambda found: self._fernet.decrypt(found.group()).decode(), text)
             self._seen.setdefault(place, set()).add(text)
 
@@ -88,7 +88,7 @@ def _readable(value: Any) -> Any:
 
 
 def written_files(folder: Path) -> dict[str, str]:
-    """Return the content of every file in a folder, as text, but for the database's own."""
+    """Return the content of every file in a folder, as text, except that of the database."""
     return {
         str(path.relative_to(folder)): path.read_text(errors="replace")
         for path in folder.rglob("*")

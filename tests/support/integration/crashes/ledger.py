@@ -1,4 +1,4 @@
-"""What Airflow's database says of the waits, and a ledger that it keeps of every push and change of state."""
+"""What Airflow's database has about the waits, and a ledger in it of every push and change of state."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ select state, try_number as tries, start_date as started, end_date as ended,
     (select array_agg(distinct detail) from crash_ledger l
      where l.run_id = t.run_id and l.task_id = t.task_id and event = 'deadline') as deadlines,
     exists (select from log m
-     where m.run_id = t.run_id and m.task_id = t.task_id and event = 'state mismatch') as taken_for_dead
+     where m.run_id = t.run_id and m.task_id = t.task_id and event = 'state mismatch') as considered_dead
 from task_instance t where run_id = %s and task_id = %s
 """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task."""
+    """The outcome of one task."""
 
     state: str | None
     tries: int
@@ -79,14 +79,14 @@ class Outcome:
     pushes: int
     states: list[str | None]
     deadlines: list[str]
-    """When it gives up, in seconds since the epoch: all that it, or its trigger, was ever given or told."""
-    taken_for_dead: bool
-    """Airflow gave it another try, since the executor told late of the deferral (docs/crashes.md)."""
+    """All deadlines that it, or its trigger, was ever given, in seconds since the epoch."""
+    considered_dead: bool
+    """Airflow gave it another try, since the executor reported the deferral late (docs/crashes.md)."""
 
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task that a worker runs now."""
+    """A task that a worker is running."""
 
     run_id: str
     task_id: str
@@ -96,21 +96,21 @@ class RunningTask:
 
 
 class Ledger:
-    """Asks the database; each question opens a connection of its own, so that it may be restarted."""
+    """Queries the database, each time over a new connection, so that the database may be restarted."""
 
     def __init__(self, url: str) -> None:
         self._url = url.replace("+psycopg2", "")
         self._execute(LEDGER)
 
     def outcome(self, run_id: str, task_id: str) -> Outcome:
-        """Return what became of a task, over all of its tries."""
+        """Return the outcome of a task, over all of its tries."""
         row = self.rows(OUTCOME, run_id, task_id)[0]
         row["records"] = [json.loads(text) for text in row["records"] or []]
         row["states"], row["deadlines"] = row["states"] or [], row["deadlines"] or []
         return Outcome(**row)
 
     def unfinished(self) -> set[Task]:
-        """Return the tasks whose state isn't final."""
+        """Return the tasks that have not finished."""
         sql = "select run_id, task_id from task_instance where state is null or state <> all(%s)"
         return {(row["run_id"], row["task_id"]) for row in self.rows(sql, list(FINISHED))}
 
@@ -119,34 +119,34 @@ class Ledger:
         return int(self.rows("select count(*) from task_instance where state = %s", state)[0]["count"])
 
     def running(self) -> list[RunningTask]:
-        """Return the tasks that workers run now."""
+        """Return the tasks that workers are running."""
         sql = """select run_id, task_id, pid, next_method is not null as resumed from task_instance
             where state = 'running' and pid is not null"""
         return [RunningTask(**row) for row in self.rows(sql)]
 
     def held_by(self, triggerer: int) -> set[Task]:
-        """Return the deferred tasks that a triggerer (its job's id) has, living or not."""
+        """Return the deferred tasks of a triggerer (its job id), whether it is alive or not."""
         sql = """select run_id, task_id from trigger join task_instance on trigger_id = trigger.id
             where triggerer_id = %s and state = 'deferred'"""
         return {(row["run_id"], row["task_id"]) for row in self.rows(sql, triggerer)}
 
-    def were_given_to(self, triggerer: int) -> set[Task]:
-        """Return the tasks that a triggerer has or had."""
+    def assigned_to(self, triggerer: int) -> set[Task]:
+        """Return the tasks that were ever assigned to a triggerer (its job id)."""
         sql = "select run_id, task_id from crash_ledger where event = 'triggerer' and detail = %s"
         return {(row["run_id"], row["task_id"]) for row in self.rows(sql, str(triggerer))}
 
     def newest_job(self, job_type: str) -> int:
-        """Return the id of the component of a type (``TriggererJob``) that was started last."""
+        """Return the job id of the component of a type (``TriggererJob``) that was started last."""
         sql = "select coalesce(max(id), 0) as id from job where job_type = %s"
         return int(self.rows(sql, job_type)[0]["id"])
 
     def heartbeats_since(self, moment: datetime) -> set[str]:
-        """Return the types of the components that have reported since then."""
+        """Return the types of the components that have sent a heartbeat since then."""
         sql = "select distinct job_type from job where latest_heartbeat > %s"
         return {row["job_type"] for row in self.rows(sql, moment)}
 
     def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-        """Return what a query finds."""
+        """Return the rows of a query."""
         with (
             closing(psycopg2.connect(self._url)) as connection,
             connection.cursor(cursor_factory=RealDictCursor) as cursor,

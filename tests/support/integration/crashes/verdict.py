@@ -1,4 +1,4 @@
-"""Whether the waits of a crash test ended rightly; if not, which, what was expected, and their logs."""
+"""Whether the waits of a crash test ended correctly; if not, which, what was expected, and their logs."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from typing import TYPE_CHECKING
 from tests.integration.dags.crashes.waits import TIMEOUT
 
 if TYPE_CHECKING:
-    from tests.integration.crashes.ledger import Outcome
-    from tests.integration.crashes.site import CrashSite, Wait
+    from tests.support.integration.crashes.ledger import Outcome
+    from tests.support.integration.crashes.site import CrashSite, Wait
 
-LATE = timedelta(seconds=40)  # until a timeout is told of; others may have to take over first
+LATE = timedelta(seconds=40)  # until a timeout is reported; another component may have to take over first
 TIMEOUT_MESSAGE = rf"when the timeout of {TIMEOUT} s was over; it was last seen (dialing|in_progress)"
 OWN_ERROR = re.compile(r'"exc_type": ?"(Telzino\w+)"')
 LOG_LINES = 12  # of each log of a wrong outcome
 
 
 def verdict(site: CrashSite, *, tries: int | None = None) -> str:
-    """Wait until all waits have ended, and fail if one did so wrongly or not at all.
+    """Wait until all waits have ended, and fail if one has the wrong outcome or none.
 
     Args:
-        site: Where the crashes were.
+        site: The Airflow that was crashed.
         tries: How many tries a task may have had at most, if that is known.
 
     Returns:
         Such as ``"40 waits, 40 right outcomes"``.
     """
-    with contextlib.suppress(TimeoutError):  # The report says which waits go on.
+    with contextlib.suppress(TimeoutError):  # The report says which waits have not ended.
         site.until(lambda: not site.unfinished(), "the end of all waits")
     wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait, tries))}
     report = [f"{wait}: {problem}\n{logs(site, wait, LOG_LINES)}" for wait, problem in wrong.items()]
     count = f"{len(site.waits)} waits, {len(site.waits) - len(wrong)} right outcomes"
-    if excused := sum(site.ledger.outcome(wait.run_id, wait.task_id).taken_for_dead for wait in site.waits):
-        count += f", {excused} of tasks that Airflow took for dead"
+    if excused := sum(site.ledger.outcome(wait.run_id, wait.task_id).considered_dead for wait in site.waits):
+        count += f", {excused} of tasks that Airflow considered dead"
     assert not wrong, "\n\n".join([count, *report, "What happened:", *site.events])
     return count
 
 
 def find_problem(site: CrashSite, wait: Wait, tries: int | None) -> str | None:
-    """Say what is wrong with a wait's outcome, if anything is."""
+    """Return what is wrong with the outcome of a wait, or None."""
     outcome = site.ledger.outcome(wait.run_id, wait.task_id)
     if wait.dag_id == "endless_waits":
         return _problem_of_timeout(site, wait, outcome)
-    call_ids = [wait.call_id] if wait.call_id else site.sandbox.calls_of_task(wait.run_id, wait.task_id)
+    call_ids = [wait.call_id] if wait.call_id else site.calls_placed_by(wait)
     if len(call_ids) != 1:
         return f"should have placed one call, but placed {call_ids}"
-    record = site.sandbox.call_record(call_ids[0])
+    record = site.sandbox.call(call_ids[0])
     end = "failed" if record["status"] == "failed" else "success"
     if outcome.state != end or [state for state in outcome.states if state in ("success", "failed")] != [end]:
         return f"should end once, with {end}, but went {outcome.states}"
     if outcome.records != [record]:
         return f"should have pushed {record}, but XCom has {outcome.records}"
-    if tries is not None and outcome.tries > tries and not outcome.taken_for_dead:
+    if tries is not None and outcome.tries > tries and not outcome.considered_dead:
         return f"should have needed {tries} tries at most, but had {outcome.tries}"
     if errors := set(OWN_ERROR.findall(logs(site, wait))) - {"TelzinoCallEndedBadlyError"}:
-        return f"should not fail of itself, but raised {', '.join(errors)}"
+        return f"should raise no error of its own, but raised {', '.join(errors)}"
     if not 1 <= outcome.pushes <= outcome.tries:
         return f"should push at most once a try, but pushed {outcome.pushes} times in {outcome.tries} tries"
     return None
@@ -79,7 +79,7 @@ def _problem_of_timeout(site: CrashSite, wait: Wait, outcome: Outcome) -> str | 
 
 
 def logs(site: CrashSite, wait: Wait, lines: int = 0) -> str:
-    """Return the last lines (0: all) of a task's logs: one a try, and one for each triggerer that had it."""
+    """Return the last lines (0: all) of a task's logs: one for each try, and for each of its triggerers."""
     run = site.airflow.home / "logs" / f"dag_id={wait.dag_id}" / f"run_id={wait.run_id}"
     found = sorted((run / f"task_id={wait.task_id}").rglob("*.log"), key=lambda log: log.stat().st_mtime)
     texts = {log: log.read_text(errors="replace").splitlines()[-lines:] for log in found}

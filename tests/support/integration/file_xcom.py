@@ -1,4 +1,4 @@
-"""An XCom backend that keeps every value in a file, and only the file's name in Airflow's database."""
+"""An XCom backend that stores each value in a file, and only the file's name in Airflow's database."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PREFIX = "file-xcom:"
 
 
 class FileXCom(BaseXCom):
-    """Keeps values in ``FILE_XCOM_FOLDER``."""
+    """Stores values in ``FILE_XCOM_FOLDER``."""
 
     @staticmethod
     def serialize_value(value: Any, **place: Any) -> Any:
-        """Write the value, and let Airflow keep the file's name."""
+        """Write the value, and let Airflow store the file's name."""
         name = uuid.uuid4().hex
         (FOLDER / name).write_text(json.dumps(value))
         return BaseXCom.serialize_value(PREFIX + name)

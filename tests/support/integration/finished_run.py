@@ -1,4 +1,4 @@
-"""One DAG run that waits and ends in every way, while its calls go on step by step."""
+"""One DAG run whose tasks wait and end in every way, while its calls progress step by step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import requests
 
-from airflow_provider_telzino.sandbox import CLIENT_ID, DEFAULT_AGENT_ID, Sandbox
+from airflow_provider_telzino.sandbox import CLIENT_ID, Sandbox
 from devtools.airflow_instance import AirflowInstance
-from tests.integration.leaks import Watcher, written_files
-from tests.integration.metrics import MetricsServer
+from devtools.airflow_instance.rest_client import task_name
+from tests.support.integration.leaks import Watcher, written_files
+from tests.support.integration.metrics_server import MetricsServer
 
 DAG_ID = "end_to_end"
 TIMEOUT = 400.0  # seconds for each step, on a machine that is busy with other things
 
-# Words that occur nowhere else, so that a search for them finds leaks alone.
+# Words that occur nowhere else, so that a search for them finds only leaks.
 CLIENT_SECRET = "Xylophone-secret-of-the-client"
 WRONG_SECRET = "Zeppelin-secret-that-is-wrong"
 ACCESS_TOKEN = "Quicksilver-token-that-was-pasted"
@@ -53,12 +54,12 @@ NOT_DEFERRED = (
     "skips_rescheduled",
 )
 NO_LONGER_NEEDED = ("scheduler", "triggerer", "dag-processor")
-"""What would take time from other tests' Airflows until the last test has asked for the run's logs."""
+"""Stopped at the end of the run: only the API server is needed from then on, and others need the CPU."""
 
 
 @dataclass
 class FinishedRun:
-    """A DAG run that is over; of its Airflow the API server still runs."""
+    """A finished DAG run; of its Airflow only the API server still runs."""
 
     airflow: AirflowInstance
     sandbox: Sandbox
@@ -71,7 +72,7 @@ class FinishedRun:
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The task instances, by task id; a mapped one as ``task_id[index]``."""
 
-    # --- What became of it ---
+    # --- Its outcome ---
 
     def state(self, task: str) -> str:
         """Return how a task ended."""
@@ -90,13 +91,13 @@ class FinishedRun:
         return self.sandbox.call(self.calls[ending])
 
     def written(self) -> dict[str, str]:
-        """Return all that Airflow wrote, by place: a table, a table's rows of one task, or a file."""
+        """Return all that Airflow wrote, by place: a table, the rows of one task in a table, or a file."""
         return {**self.watcher.seen(), **written_files(self.airflow.home)}
 
-    # --- How it came to that ---
+    # --- The run ---
 
     def play(self, mapped: int) -> None:
-        """Add the calls, run the DAG, lead the calls to their ends, and wait for the run's."""
+        """Add the calls, run the DAG, move the calls to their ends, and wait for the end of the run."""
         self._add_connections()
         self._add_variables()
         self.airflow.wait_for_dag(DAG_ID)
@@ -109,32 +110,22 @@ class FinishedRun:
         )
         with self.watcher.watching():
             self.run_id = self.airflow.api.trigger(DAG_ID, {**self.calls, "mapped": self.mapped})
-            self._lead_calls()
+            self._move_calls()
             self.airflow.wait_for_run(DAG_ID, self.run_id, TIMEOUT)
         self.watcher.read_all_tables()
-        for task in self.airflow.api.task_instances(DAG_ID, self.run_id):
-            index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
-            self.tasks[task["task_id"] + index] = task
+        instances = self.airflow.api.task_instances(DAG_ID, self.run_id)
+        self.tasks = {task_name(instance): instance for instance in instances}
         for component in NO_LONGER_NEEDED:
             self.airflow.process(component).terminate()
 
     def _add_connections(self) -> None:
-        """Add connections as the web interface does."""
-        for conn_id, credentials in {
-            "telzino_default": {"login": CLIENT_ID, "password": CLIENT_SECRET},
-            "telzino_pasted": {"password": ACCESS_TOKEN},
-            "telzino_wrong": {"login": CLIENT_ID, "password": WRONG_SECRET},
-        }.items():
-            body = {
-                "connection_id": conn_id,
-                "conn_type": "telzino",
-                "host": self.sandbox.url,
-                "extra": json.dumps({"agent_id": DEFAULT_AGENT_ID}),
-            }
-            self.airflow.api.request("POST", "/connections", json=body | credentials)
+        add, host = self.airflow.add_telzino_connection, self.sandbox.url
+        add(host, login=CLIENT_ID, password=CLIENT_SECRET)
+        add(host, "telzino_pasted", password=ACCESS_TOKEN)
+        add(host, "telzino_wrong", login=CLIENT_ID, password=WRONG_SECRET)
 
     def _add_variables(self) -> None:
-        """Add what the call that the DAG places needs to know. Airflow encrypts it."""
+        """Add the personal data of the call that the DAG places. Airflow encrypts it."""
         person = {
             "to_number": TO_NUMBER,
             "call_context": CALL_CONTEXT,
@@ -153,8 +144,8 @@ class FinishedRun:
         )
         return str(call["id"])
 
-    def _lead_calls(self) -> None:
-        """Let each call go on when the tasks have seen how it stands; none ends before all wait for it."""
+    def _move_calls(self) -> None:
+        """Move each call on once the tasks have seen its status; none ends before all tasks wait for it."""
         self.calls["placed"] = self._placed_call()
         self.sandbox.move(self.calls["placed"], "in_progress")
         for status in ("queued", "dialing", "in_progress"):
@@ -187,7 +178,7 @@ class FinishedRun:
         """Wait until a task's log says that its call has a status."""
 
         def seen() -> bool:
-            with contextlib.suppress(requests.HTTPError):  # Before it starts, it has no log.
+            with contextlib.suppress(requests.HTTPError):  # It has no log before it starts.
                 return re.search(rf"(is|→) {status}\b", self.log(task)) is not None
             return False
 
@@ -202,6 +193,6 @@ class FinishedRun:
         return set(waiting.values()) == {"deferred"}
 
     def _finish(self, call_id: str, status: str) -> None:
-        word = PERSONAL_WORDS["summary_text"]  # in its headline and at its end: no part is to be found
+        word = PERSONAL_WORDS["summary_text"]  # in its headline and at its end: no part of it may be found
         summary = f"{word} ordered\n\nThe callee asked for a dozen of {word}"
         self.sandbox.finish(call_id, status, **({"summary_text": summary} if status == "completed" else {}))
