@@ -1,8 +1,8 @@
 """The version matrix: the built wheel on each line of Airflow that we support, with Python 3.10 to 3.13.
 
-``make test-matrix`` runs all of it. Nox's own options choose cells: ``ARGS="--tags ci"`` is one cell for each
-older Airflow (``make test`` has the newest), ``ARGS="--tags airflow-2.11.2"`` one Airflow, ``ARGS="--list"``
-shows all.
+``make test-matrix`` runs all of it. Nox's own options select cells: ``ARGS="--tags ci"`` is one cell for
+each older Airflow (``make test`` covers the newest), ``ARGS="--tags airflow-2.11.2"`` one Airflow, and
+``ARGS="--list"`` lists all.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ CELLS = {
     "3.2.2": ["3.12"],
     NEWEST: ["3.13", "3.10", "3.12", "3.11"],
 }
-"""The Pythons for each Airflow. The first of each older one is for CI: together they are all Pythons."""
+"""The Pythons for each Airflow. CI runs the first of each older one, which together are all Pythons."""
 
-STAGED = ("devtools", "docs", "example_dags", "tests", "README.md", "pyproject.toml")
-"""What the tests need of this repository. The package isn't among it: they must find the installed one."""
+STAGED = ("docs", "example_dags", "tests", "README.md", "pyproject.toml")
+"""What the tests need of this repository, without the package: they must import the installed one."""
 NOT_STAGED = shutil.ignore_patterns(
-    *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "test_sandbox_fuzz.py"),
-    "test_crashes.py",
+    *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "properties"),
+    *("test_fuzz.py", "test_crashes.py"),
 )
-"""Tests of our own tools, what needs tools that older Airflows can't have beside them, and what takes long
-but has little to do with Airflow."""
+"""Tests of our own tools, tests with tools that can't be installed with older Airflows, and tests that take
+long but hardly depend on Airflow."""
 
 nox.needs_version = ">=2026.1"
 nox.options.default_venv_backend = "uv"
@@ -45,13 +45,13 @@ nox.options.reuse_venv = "yes"
 
 WHEELS = Path(nox.options.envdir).resolve() / "wheel"
 
-# pyenv's commands lead to some of its Pythons only; here all of them count.
+# pyenv puts only some of its Pythons on PATH.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, PYENV.glob("versions/3.*/bin"))])
 
 
 def cells() -> list[object]:
-    """Return the matrix as Nox's parameters."""
+    """Return the cells of the matrix."""
     return [
         nox.param(
             python,
@@ -66,7 +66,7 @@ def cells() -> list[object]:
 
 @nox.session(venv_backend="none")
 def wheel(session: nox.Session) -> None:
-    """Build the wheel that all cells install."""
+    """Build the wheel that is installed in all cells."""
     shutil.rmtree(WHEELS, ignore_errors=True)
     options = ["--wheel", "--no-isolation", "--outdir", str(WHEELS)]
     session.run(sys.executable, "-m", "build", *options, silent=True)
@@ -96,6 +96,6 @@ def tests(session: nox.Session, airflow: str) -> None:
         else:
             shutil.copy(name, stage)
     session.chdir(stage)
-    # More processes than CI has cores: many of the tests wait. And none of them needs that plugin.
+    # More processes than CI has cores, since many of the tests wait. None of them needs that plugin.
     options = ["-n", "4", "--dist", "loadgroup", "-q", "-p", "no:schemathesis"]
     session.run("python", "-m", "pytest", *options, *session.posargs)

@@ -1,10 +1,11 @@
-"""What all tests share: an Airflow home of their own, and the documented record."""
+"""Fixtures of all tests: an Airflow home of their own, a sandbox with a connection to it, fixed seeds."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import random
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,13 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent.parent / "example_dags")
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/airflow.db"
-# Nothing of the machine's own set-up: connections, CA bundles, proxies.
+# Nothing of the machine's own configuration: connections, CA bundles, proxies.
 for _name in list(os.environ):
     if _name.startswith("AIRFLOW_CONN_") or _name.endswith("_CA_BUNDLE") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
 
-# The same examples every time, however long they take on a busy machine; ``HYPOTHESIS_PROFILE=thorough``
-# tries many more, and others each time.
+# The same examples every time, however long they take on a busy machine. ``make nightly`` tries many more,
+# and others each time.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=3_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 
 AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 CALL_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
+
+
+@pytest.fixture(autouse=True)
+def fixed_jitter() -> None:
+    """Draw the same random numbers in every run; ``make nightly`` draws others."""
+    random.seed(int(os.environ.get("TELZINO_CRASH_SEED", "1")))
 
 
 @pytest.fixture
@@ -86,19 +93,19 @@ class ConnectionSetter(Protocol):
         extra: dict[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        """Point it to a sandbox or address, with the fixed token or with client credentials."""
+        """Set its host to a sandbox or address, with the fixed token or with client credentials."""
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local Telzino whose clock stands still until a test moves it."""
+    """A local Telzino whose clock stands still until a test advances it."""
     with Sandbox(clock="manual") as running:
         yield running
 
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> ConnectionSetter:
-    """Set the connection, the way that users set one without a database: by environment."""
+    """Set the connection as users without a database do: by an environment variable."""
 
     def set_connection(
         target: Sandbox | str, *, oauth: bool = False, extra: dict[str, Any] | None = None, **fields: Any
@@ -114,7 +121,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> ConnectionSetter:
 
 @pytest.fixture
 def connected(sandbox: Sandbox, connect: ConnectionSetter) -> None:
-    """Point the connection to the sandbox."""
+    """Set the connection to the sandbox."""
     connect(sandbox)
 
 
@@ -129,7 +136,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What tasks, hooks and triggers log. Each Airflow leads that elsewhere; here it goes to pytest."""
+    """Capture what tasks, hooks and triggers log. Each version of Airflow sends that to another place."""
     plain = logging.getLogger("telzino-tests")
     for logging_class in (
         TelzinoHook,
@@ -167,12 +174,12 @@ Tell = Callable[[str], None]
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
-    """Tell what was counted; it is printed at the end, whichever process ran the test."""
+    """Return a function that reports a count; it is printed at the end, whichever process ran the test."""
     return lambda line: record_property("counted", line)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the tests have counted."""
+    """Print the counts that tests have reported."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     lines = [value for report in reports for name, value in report.user_properties if name == "counted"]
     if lines:

@@ -9,15 +9,6 @@ import requests
 REQUEST_TIMEOUT = 120.0
 """Seconds for one request: a busy machine's API server is slow, not dead."""
 
-NOT_SHOWN_IN_LOGS = frozenset(
-    [
-        *("event", "timestamp", "level", "error_detail"),
-        *("logger", "chan", "filename", "lineno", "loc"),
-        *("dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"),
-    ]
-)
-"""What the web interface doesn't show of a log line by default, or not as ``name=value``."""
-
 
 class AirflowApi:
     """Triggers DAG runs and reads their outcome.
@@ -97,7 +88,7 @@ class AirflowApi:
         return self.request("GET", path, params={"map_index": map_index})["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """Return a task's log as the web interface shows it: the messages, a line each."""
+        """Return a task's log as the web interface shows it by default: the messages, a line each."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         lines: list[str] = []
         token: dict[str, str] = {}
@@ -110,12 +101,11 @@ class AirflowApi:
 
 
 def log_line(line: str | dict[str, Any]) -> str:
-    """Return a line of a task's log as the web interface shows it."""
+    """Return the message of a line of a task's log, with the errors that belong to it."""
     if isinstance(line, str):
         return line
-    details = [f"{name}={value}" for name, value in line.items() if name not in NOT_SHOWN_IN_LOGS]
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []]
-    return " ".join([line["event"], *details, *errors])
+    return " ".join([line["event"], *errors])
 
 
 def task_name(task: dict[str, Any]) -> str:

@@ -106,7 +106,7 @@ def test_timeout(finished_run: FinishedRun, task: str) -> None:
 
     assert instance["state"] == "failed"
     assert instance["try_number"] == 1
-    assert 6 < (ended - started).total_seconds() < 60
+    assert (ended - started).total_seconds() > 6
     assert re.search(
         r"timeout of 6 s was over; it was last seen in_progress, for [\d.]+ s", finished_run.log(task)
     )
@@ -188,6 +188,6 @@ def test_metrics(finished_run: FinishedRun) -> None:
     assert max(waits) >= len(finished_run.mapped)
     assert waits[-1] == 0
     assert len(lags) >= len(finished_run.mapped)
-    assert 0 <= min(lags) <= max(lags) < 60_000  # milliseconds
+    assert min(lags) >= 0
     assert len(metrics.values("telzino.requests")) > len(lags) / 100
     assert metrics.values("ti_successes")  # one of Airflow's own: the server receives all of them

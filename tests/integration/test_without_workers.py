@@ -22,7 +22,7 @@ from tests.support.integration.run_without_workers import (
 )
 from tests.support.programs import needs
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("without workers")]
+pytestmark = pytest.mark.integration
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "5"))
 KILLS = 8
@@ -41,7 +41,16 @@ WORKER_RUNS = {
 
 @pytest.fixture(
     scope="module",
-    params=["sqlite", pytest.param("postgresql", marks=needs("initdb", "postgres"))],
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.xdist_group("without workers")),
+        pytest.param(
+            "postgresql",
+            marks=[
+                pytest.mark.xdist_group("without workers on PostgreSQL"),
+                needs("initdb", "postgres"),
+            ],
+        ),
+    ],
 )
 def run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -28,13 +28,14 @@ from tests.conftest import Tell
 from tests.support.crashing_tasks import Outcome, Plan, Task
 from tests.support.placing_runs import IDENTITY, has_task_state
 
-SEED = 6
-RUNS = 500
+SEED = int(os.environ.get("TELZINO_CRASH_SEED", "6"))
+ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
+RUNS = 500 * ROUNDS
 REDIALS = 40
 LANES = 32
 SCALE = 5  # all times are a fifth of the real ones: lag 5 s, and 15 s until a call must have shown up
 SPEED = 100.0  # of the sandbox's clock, which the lag follows
-TIMEOUT = 300.0  # seconds
+TIMEOUT = 300.0 * ROUNDS  # seconds
 
 POST_FAULTS: list[dict[str, Any]] = [
     {"status": 500},

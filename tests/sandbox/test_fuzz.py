@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BOUNDED = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(
+    max_examples=settings().max_examples // 3, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 def described(**parameters: str) -> Any:
