@@ -169,11 +169,11 @@ def later() -> Iterator[Later]:
     later.join()
 
 
-Tell = Callable[[str], None]
+ReportCount = Callable[[str], None]
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Tell:
+def report_count(record_property: Callable[[str, object], None]) -> ReportCount:
     """Return a function that reports a count; it is printed at the end, whichever process ran the test."""
     return lambda line: record_property("counted", line)
 

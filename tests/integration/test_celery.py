@@ -16,7 +16,7 @@ from airflow_provider_telzino.sandbox import Sandbox
 from devtools.airflow_instance import AirflowInstance
 from devtools.processes import ProcessFamily
 from devtools.servers import postgres_server, redis_server
-from tests.conftest import Tell
+from tests.conftest import ReportCount
 from tests.support.integration.running_airflow import running_airflow
 from tests.support.programs import needs
 
@@ -76,7 +76,7 @@ def runs_of(airflow: AirflowInstance, worker: str) -> int:
     return len(set(re.findall(r"execute_workload\[([0-9a-f-]{36})\]", airflow.log_of(worker).read_text())))
 
 
-def test_200_mapped_waits(tmp_path: Path, tell: Tell) -> None:
+def test_200_mapped_waits(tmp_path: Path, report_count: ReportCount) -> None:
     """Two triggerers have 200 waits at the same time, and each ends once, with the right record."""
     with Sandbox() as sandbox, celery_airflow(tmp_path / "airflow") as (airflow, engine):
         airflow.add_telzino_connection(sandbox.url)
@@ -103,7 +103,7 @@ def test_200_mapped_waits(tmp_path: Path, tell: Tell) -> None:
         statuses = airflow.api.xcom(DAG_ID, run_id, "statuses")
         truth = [sandbox.call(call_id) for call_id in calls]
         runs = {worker: runs_of(airflow, worker) for worker in WORKERS}
-        tell(
+        report_count(
             f"{WAITS} waits: all in a triggerer after {all_held - started:.0f} s, by triggerer: {held}; "
             f"all ended {ended - all_held:.0f} s later; task runs by worker: {runs}"
         )

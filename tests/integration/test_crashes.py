@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Tell
+from tests.conftest import ReportCount
 from tests.support.integration.crashes.site import CrashSite, crash_site
 from tests.support.integration.crashes.verdict import verdict
 from tests.support.programs import needs
@@ -39,12 +39,12 @@ def site(started_site: CrashSite) -> CrashSite:
 
 
 @pytest.fixture
-def tell(tell: Tell) -> Tell:
+def report_count(report_count: ReportCount) -> ReportCount:
     """Report what was counted, and with which seed."""
-    return lambda line: tell(f"{line} (seed {SEED})")
+    return lambda line: report_count(f"{line} (seed {SEED})")
 
 
-def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) -> None:
+def test_the_triggerer_is_killed_and_started_again(site: CrashSite, report_count: ReportCount) -> None:
     """Its successor resumes the waits of a dead triggerer, and their timeouts."""
     kills, hit = 8 * ROUNDS, 0
     triggerer = site.ledger.newest_job("TriggererJob")
@@ -60,10 +60,12 @@ def test_the_triggerer_is_killed_and_started_again(site: CrashSite, tell: Tell) 
             triggerer = site.start_job("triggerer")
 
     assert hit >= kills * IN_FLIGHT // 2
-    tell(f"Triggerer killed {kills} times under {hit} waits: {verdict(site, tries=1)}")
+    report_count(f"Triggerer killed {kills} times under {hit} waits: {verdict(site, tries=1)}")
 
 
-def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell: Tell) -> None:
+def test_the_waits_of_a_killed_triggerer_move_to_the_other(
+    site: CrashSite, report_count: ReportCount
+) -> None:
     """With two triggerers, the other one resumes the waits of the one that is killed."""
     kills, moved = 5 * ROUNDS, 0
     jobs = {"triggerer": site.ledger.newest_job("TriggererJob"), "triggerer-2": site.start_job("triggerer-2")}
@@ -80,22 +82,24 @@ def test_the_waits_of_a_killed_triggerer_move_to_the_other(site: CrashSite, tell
         jobs[victim] = site.start_job(victim)
 
     assert moved > 0
-    tell(f"One of two triggerers killed {kills} times, {moved} moves of waits: {verdict(site, tries=1)}")
+    report_count(
+        f"One of two triggerers killed {kills} times, {moved} moves of waits: {verdict(site, tries=1)}"
+    )
     site.kill("triggerer-2")
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["first run", "second run"])
-def test_the_worker_is_killed(site: CrashSite, tell: Tell, resumed: bool) -> None:
+def test_the_worker_is_killed(site: CrashSite, report_count: ReportCount, resumed: bool) -> None:
     """A task whose worker dies, before or after the deferral, ends correctly in a later try."""
     kills = 20 * ROUNDS
 
     hit = site.kill_workers(kills, resumed=resumed, in_flight=2 * IN_FLIGHT)
 
     which = "second" if resumed else "first"
-    tell(f"Worker killed {kills} times in the {which} run of {hit} tasks: {verdict(site)}")
+    report_count(f"Worker killed {kills} times in the {which} run of {hit} tasks: {verdict(site)}")
 
 
-def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
+def test_the_scheduler_is_killed(site: CrashSite, report_count: ReportCount) -> None:
     """Its successor does whatever the scheduler was about to do."""
     kills, hit = 5 * ROUNDS, 0
     site.start_endless_waits()
@@ -111,10 +115,10 @@ def test_the_scheduler_is_killed(site: CrashSite, tell: Tell) -> None:
             site.start_job("scheduler")
 
     assert hit >= kills
-    tell(f"Scheduler killed {kills} times under {hit} waits: {verdict(site)}")
+    report_count(f"Scheduler killed {kills} times under {hit} waits: {verdict(site)}")
 
 
-def test_the_api_is_unavailable(site: CrashSite, tell: Tell) -> None:
+def test_the_api_is_unavailable(site: CrashSite, report_count: ReportCount) -> None:
     """An outage of 30 s only delays the outcome: refused connections, and answers of 503."""
     gateways = {name: site.add_gateway(name) for name in ("refusing", "unavailable")}
     hit = 0
@@ -142,13 +146,13 @@ def test_the_api_is_unavailable(site: CrashSite, tell: Tell) -> None:
     log = site.airflow.log_of("triggerer").read_text(errors="replace")
     for trouble in ("The connection failed", "an error of its own (503)"):
         assert trouble in log  # Both outages were noticed.
-    tell(
+    report_count(
         f"API down for {OUTAGE:.0f} s, {ROUNDS} x refusing and {ROUNDS} x with 503, under {hit} waits: "
         f"{outcome}"
     )
 
 
-def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
+def test_the_database_is_restarted(site: CrashSite, report_count: ReportCount) -> None:
     """The waits survive a crash of PostgreSQL, and of all components that end because of it."""
     kills, hit = 3 * ROUNDS, 0
     site.start_endless_waits()
@@ -162,7 +166,7 @@ def test_the_database_is_restarted(site: CrashSite, tell: Tell) -> None:
             site.restart_database()
 
     assert hit >= kills
-    tell(
+    report_count(
         f"PostgreSQL killed {kills} times under {hit} waits, which ended "
         f"{site.ended_by_themselves.total()} other processes: {verdict(site)}"
     )

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from airflow_provider_telzino.sandbox import CLIENT_SECRET
-from tests.conftest import Tell
+from tests.conftest import ReportCount
 from tests.support.integration.run_without_workers import (
     DAG_ID,
     TIMEOUT,
@@ -180,7 +180,7 @@ def test_no_personal_data(run: RunWithoutWorkers) -> None:
         assert private not in written
 
 
-def test_the_triggerer_is_killed(run: RunWithoutWorkers, tell: Tell) -> None:
+def test_the_triggerer_is_killed(run: RunWithoutWorkers, report_count: ReportCount) -> None:
     """At random moments, also between push and end: every wait ends with its record, without a worker."""
     moments = random.Random(SEED)
     calls = [str(run.sandbox.add_call("in_progress")["id"]) for _ in range(2 * KILLED_WAITS)]
@@ -212,7 +212,7 @@ def test_the_triggerer_is_killed(run: RunWithoutWorkers, tell: Tell) -> None:
         where = "killed_waits", run_id, task["task_id"]
         assert run.xcom(*where, map_index=task["map_index"]) == run.sandbox.call(call_id)
         right += task["state"] == "success"
-    tell(f"{KILLS} kills of the triggerer: {right} of {len(waits)} waits without workers right")
+    report_count(f"{KILLS} kills of the triggerer: {right} of {len(waits)} waits without workers right")
     assert right == len(waits) == 2 * KILLED_WAITS
     assert sum(count for task, count in runs.items() if task.startswith("wait_")) == 0
     assert sum(count for task, count in runs.items() if task.startswith("mapped")) == KILLED_WAITS

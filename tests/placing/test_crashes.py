@@ -24,7 +24,7 @@ import pytest
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.processes import MARK, ProcessFamily
-from tests.conftest import Tell
+from tests.conftest import ReportCount
 from tests.support.crashing_tasks import Outcome, Plan, Task
 from tests.support.placing_runs import IDENTITY, has_task_state
 
@@ -146,7 +146,7 @@ def outcomes(
 
 
 def test_each_task_places_exactly_one_call(
-    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
+    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], report_count: ReportCount
 ) -> None:
     """Or none, and then the task fails and says why."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("call-")}
@@ -158,19 +158,19 @@ def test_each_task_places_exactly_one_call(
         if not (len(calls) == 1 and outcome.error is None)
         and not (not calls and "doesn't dial" in str(outcome.error))
     }
-    tell(counted(outcomes, "call-", counts))
+    report_count(counted(outcomes, "call-", counts))
     assert wrong == {}
     assert len(chosen) == RUNS
     assert counts[1] >= RUNS * 0.95  # nearly all get through in the end
 
 
 def test_each_redial_follows_the_end_of_the_call_before(
-    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], tell: Tell
+    outcomes: dict[str, tuple[Outcome, list[dict[str, Any]]]], report_count: ReportCount
 ) -> None:
     """Nobody is called while a call of the task is live, or more often than the task is tried."""
     chosen = {name: each for name, each in outcomes.items() if name.startswith("redial-")}
 
-    tell(counted(outcomes, "redial-", Counter(len(calls) for _, calls in chosen.values())))
+    report_count(counted(outcomes, "redial-", Counter(len(calls) for _, calls in chosen.values())))
     for outcome, calls in chosen.values():
         assert 1 <= len(calls) <= outcome.tries
         for earlier, later in itertools.pairwise(calls):
