@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SYSTEM_PACKAGES := chromium postgresql redis-server
 PYTEST := $(BIN)/python -m pytest --dist loadgroup
 
 # Not even collected in the quick loop: each test process would import what only slow tests need.
@@ -78,7 +79,8 @@ constraints: $(READY) ## Pin all that we develop and test against again: the new
 setup: $(READY) ## Only create .venv
 
 system-packages: ## Install what some tests need from Debian (as root): PostgreSQL, Redis, Chromium
-	@$(PYTHON) -m devtools.system_packages
+	@dpkg -s $(SYSTEM_PACKAGES) > /dev/null 2>&1 || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(SYSTEM_PACKAGES); }
 
 clean: ## Remove everything that make created
 	rm -rf $(VENV) .work dist build .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devtools.airflow_instance.environment import LOOPBACK, free_port
-from devtools.system_packages import find_program
+from devtools.programs import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

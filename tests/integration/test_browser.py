@@ -20,7 +20,7 @@ from airflow_provider_telzino.sandbox import (
     Sandbox,
 )
 from devtools.airflow_instance import AirflowInstance
-from devtools.system_packages import find_program
+from devtools.programs import find_program
 from tests.support.integration.running_airflow import running_airflow
 from tests.support.programs import needs
 
