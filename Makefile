@@ -45,8 +45,9 @@ test-matrix: $(READY) ## Run the unit tests on every line of Airflow, with Pytho
 screenshots: $(READY) ## Take the docs' pictures of Airflow's web interface again
 	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/integration/test_browser.py
 
+# Mypy needs one core, and most of the tests only wait.
 check: lint ## The quick loop: lint, types, fast tests (under a minute)
-	@$(MAKE) -j 2 --output-sync=target types fast-tests
+	@$(MAKE) -j 2 types fast-tests
 
 lint: $(READY) ## Check style, formatting, and which room imports which
 	@$(BIN)/lint-imports

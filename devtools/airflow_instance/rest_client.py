@@ -9,6 +9,14 @@ import requests
 REQUEST_TIMEOUT = 120.0
 """Seconds for one request: a busy machine's API server is slow, not dead."""
 
+HIDDEN_LOG_FIELDS = frozenset(
+    [
+        *("event", "timestamp", "level", "error_detail", "logger", "chan", "filename", "lineno", "loc"),
+        *("dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"),
+    ]
+)
+"""What the web interface doesn't show of a log line by default, or not as ``name=value``."""
+
 
 class AirflowApi:
     """Triggers DAG runs and reads their outcome.
@@ -101,11 +109,12 @@ class AirflowApi:
 
 
 def log_line(line: str | dict[str, Any]) -> str:
-    """Return the message of a line of a task's log, with the errors that belong to it."""
+    """Return a line of a task's log as the web interface shows it."""
     if isinstance(line, str):
         return line
+    details = [f"{name}={value}" for name, value in line.items() if name not in HIDDEN_LOG_FIELDS]
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []]
-    return " ".join([line["event"], *errors])
+    return " ".join([line["event"], *details, *errors])
 
 
 def task_name(task: dict[str, Any]) -> str:
