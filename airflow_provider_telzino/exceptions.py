@@ -44,6 +44,10 @@ class TelzinoConfigurationError(TelzinoError):
     """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent."""
 
 
+class TelzinoConnectionNotFoundError(TelzinoConfigurationError):
+    """Airflow has no connection of this id, or says so: it does while its database is unavailable, too."""
+
+
 class TelzinoCredentialsError(TelzinoError):
     """The access token, or the client ID and secret, were refused (401)."""
 

@@ -1,4 +1,4 @@
-"""What Airflow reads of this package: its modules and the form of its connection.
+"""What Airflow reads from this package: its modules and the form of its connection.
 
 Airflow 3.2 and later draw the form from ``conn-fields`` and ``ui-field-behaviour`` below; older ones ask
 the hook, which builds the same form from the same dictionaries.
@@ -16,7 +16,7 @@ HOOK_NAME = "Telzino"
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "agent_id": {
         "label": "Agent ID",
-        "description": "Default agent (UUID), for tasks that name none.",
+        "description": "Default agent (UUID), for tasks that don't name one.",
         "schema": {"type": ["string", "null"]},
     },
     "audience": {

@@ -1,4 +1,4 @@
-"""What Airflow reads of the package, and what importing it costs."""
+"""What Airflow reads from the package, and what importing it costs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ import airflow_provider_telzino
 from airflow_provider_telzino import __version__
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
-from airflow_provider_telzino.sandbox import Sandbox
-from tests.conftest import ConnectionSetter
+from tests.conftest import CALL_ID, ConnectionSetter
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +62,7 @@ def test_provider_info_is_valid() -> None:
 
 
 def test_every_module_that_it_names_exists() -> None:
-    """Hooks, sensors, operators and triggers are where Airflow is told."""
+    """Hooks, sensors, operators and triggers are where the provider info says."""
     info = get_provider_info()
     modules = [
         name
@@ -99,7 +98,7 @@ def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
     reason="3.1's API server stands in for Flask-AppBuilder, which isn't installed: see the next test",
 )
 def test_airflow_loads_the_connection_type_without_warnings() -> None:
-    """Airflow's provider manager accepts the form and says nothing about it."""
+    """Airflow's provider manager accepts the form and logs no warning about it."""
     code = """
 import json, logging, warnings
 lines = []
@@ -168,7 +167,7 @@ print(json.dumps([modules, [str(each.message) for each in caught if each.filenam
 
 @pytest.mark.parametrize("module", ["sensors.call", "operators.call", "hooks.telzino"])
 def test_imports_are_lean(module: str) -> None:
-    """Every DAG parse and every worker start pays for an import: no HTTP library, no web server."""
+    """Every DAG parse and every worker start pays for an import, so no HTTP library and no web server."""
     code = f"""
 import json, sys
 {AIRFLOW}
@@ -211,42 +210,42 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     assert added <= {"airflow", "airflow_provider_telzino", "tenacity"}
 
 
-def test_what_takes_long_is_not_done_in_the_event_loop(sandbox: Sandbox, connect: ConnectionSetter) -> None:
-    """The triggerer's first look imports aiohttp and reads the CA bundle in threads, so that others go on."""
-    call = sandbox.add_call("dialing")
-    connect(sandbox)
+def test_what_takes_long_is_not_done_in_the_event_loop(connect: ConnectionSetter) -> None:
+    """The triggerer's first poll imports aiohttp and reads CA certificates in threads."""
+    connect("https://127.0.0.1:1")
     code = f"""
-import asyncio, json, sys, threading
-from airflow_provider_telzino.api.settings import Settings
+import asyncio, json, ssl, sys, threading
+from airflow_provider_telzino.exceptions import TelzinoUnavailableError
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
 in_the_loop = {{}}
 
 def note(name):
-    in_the_loop.setdefault(name, threading.current_thread() is threading.main_thread())
+    here = threading.current_thread() is threading.main_thread()
+    in_the_loop[name] = in_the_loop.get(name, False) or here
 
 class Imports:
     def find_spec(self, name, path=None, target=None):
         note(name)
 
-class NotingSettings(Settings):
-    @classmethod
-    def from_connection(cls, connection, conn_id):
-        note("CA bundle")
-        return Settings.from_connection(connection, conn_id)
+def create_default_context(*args, original=ssl.create_default_context, **options):
+    note("CA certificates")
+    return original(*args, **options)
 
-async def look():
+async def poll():
     hook = TelzinoAsyncHook()
-    await hook.get_call({call["id"]!r})
-    await hook.close()
+    try:
+        await hook.get_call({CALL_ID!r}, retry_for=0)
+    except TelzinoUnavailableError:
+        await hook.close()
 
 assert "aiohttp" not in sys.modules
 sys.meta_path.insert(0, Imports())
-sys.modules[TelzinoAsyncHook.__module__].Settings = NotingSettings
-asyncio.run(look())
-print(json.dumps([in_the_loop["aiohttp"], in_the_loop["CA bundle"]]))
+ssl.create_default_context = create_default_context
+asyncio.run(poll())
+print(json.dumps([in_the_loop["aiohttp"], in_the_loop["requests"], in_the_loop["CA certificates"]]))
 """
-    assert in_a_new_process(code) == [False, False]
+    assert in_a_new_process(code) == [False, False, False]
 
 
 def test_public_names_are_where_the_interface_says() -> None:

@@ -29,15 +29,15 @@ def no_answer(
     Args:
         settings: The connection.
         request: What was sent.
-        what: What happened, as a sentence.
+        what: What happened and what to check, as sentences.
         connected: Whether a connection was made, so that the API may have received the request.
-        untrusted: Whether the server's TLS certificate could not be verified, which no retry mends.
+        untrusted: Whether the server's TLS certificate could not be verified: no retry can help then.
     """
     about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
     if untrusted:
         return TelzinoConfigurationError(
-            "The server's TLS certificate can't be verified. Behind a proxy that re-signs TLS, set the CA "
-            "bundle of the connection; else check its Host.",
+            f"The TLS certificate of {settings.address} can't be verified. Behind a proxy that re-signs TLS, "
+            "set the CA bundle of the connection; otherwise check its Host.",
             **about,
         )
     hint = _maybe_placed(request) if connected else ""
@@ -45,9 +45,11 @@ def no_answer(
 
 
 def no_token(settings: Settings) -> TelzinoError:
-    """Build the error for a request that waited in vain for another one to fetch the access token."""
+    """Build the error for a request that waited too long while another one fetched the access token."""
     return TelzinoUnavailableError(
-        "No access token could be fetched in time.", maybe_received=False, conn_id=settings.conn_id
+        f"No access token could be fetched from {settings.address} in time.",
+        maybe_received=False,
+        conn_id=settings.conn_id,
     )
 
 

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 from airflow_provider_telzino import __version__
 
-USER_AGENT = f"airflow-provider-telzino/{__version__}"
+HEADERS = {
+    "User-Agent": f"airflow-provider-telzino/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # Compressed answers are read all the same.
+}
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
 

@@ -1,141 +1,93 @@
-"""``TelzinoHook`` on httpcore, for workers, and ``TelzinoAsyncHook`` on aiohttp, for the triggerer.
+"""``TelzinoHook`` on requests, for workers, and ``TelzinoAsyncHook`` on aiohttp, for the triggerer.
 
-Both are thin: what is sent, what an answer means and when to try again is decided by ``api`` and ``retry``,
-and how it travels by ``transports``.
+Both are thin: ``api`` decides which request a method means, what an answer means, and when to try again;
+``requests_transport`` and ``aiohttp_transport`` decide how a request travels.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
+import importlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowNotFoundException,
-    BaseHook,
-)
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_telzino.api import answers, arguments, endpoints, errors
+from airflow_provider_telzino.api import answers, endpoints
 from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
-from airflow_provider_telzino.api.retry import RETRY_FOR, RetryRules
+from airflow_provider_telzino.api.retry import RETRY_FOR
 from airflow_provider_telzino.api.settings import Settings
-from airflow_provider_telzino.api.token import TokenCache, read_token, token_request
-from airflow_provider_telzino.exceptions import (
-    TelzinoConfigurationError,
-    TelzinoNotFoundError,
-    TelzinoTransientError,
-    TelzinoUnavailableError,
-)
-from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_telzino.hooks.transports import AiohttpTransport, HttpcoreTransport, requests_session
+from airflow_provider_telzino.exceptions import TelzinoUnavailableError
+from airflow_provider_telzino.hooks.access_token import AccessToken, AsyncAccessToken
+from airflow_provider_telzino.hooks.base import DEFAULT_CONN_ID, MAX_TRANSCRIPT_PAGES, TelzinoHookBase
 from airflow_provider_telzino.models import CallStatus
-from airflow_provider_telzino.version_compat import form_widgets, get_connection, mask_secret
+from airflow_provider_telzino.version_compat import get_connection
 
 if TYPE_CHECKING:
     import requests
     from typing_extensions import Self
 
+    from airflow_provider_telzino.hooks.aiohttp_transport import AiohttpTransport
+    from airflow_provider_telzino.hooks.requests_transport import RequestsTransport
+
+__all__ = ["DEFAULT_CONN_ID", "TelzinoAsyncHook", "TelzinoHook"]
+
 Record = dict[str, Any]
 T = TypeVar("T")
 Reader = Callable[[Settings, ApiRequest, ApiAnswer], T]
 
-DEFAULT_CONN_ID = "telzino_default"
-MAX_TRANSCRIPT_PAGES = 250  # of 20 call logs: how far a search for a transcript goes back
-CONNECTION_TEST_TIMEOUT = 20.0  # seconds a request; Airflow cuts a connection test off at 60 s
+CONNECTION_TEST_TIMEOUT = 20.0  # seconds for each request; Airflow cuts a connection test off at 60 s
 
 
-class _TelzinoHookBase(BaseHook):
-    """What both hooks know: whose connection it is, and how an API request is checked and built."""
-
-    conn_name_attr = "telzino_conn_id"
-    default_conn_name = DEFAULT_CONN_ID
-    conn_type = CONN_TYPE
-    hook_name = HOOK_NAME
-
-    def __init__(self, telzino_conn_id: str = DEFAULT_CONN_ID, agent_id: str | None = None) -> None:
-        super().__init__()
-        self.telzino_conn_id = telzino_conn_id
-        self.agent_id = agent_id
-        self._tokens = TokenCache()
-
-    def _build(
-        self, settings: Settings, agent_id: str | None, build: Callable[..., ApiRequest], *args: Any
-    ) -> ApiRequest:
-        try:  # not by `naming_the_connection`: this is at every look of the triggerer
-            return build(agent_id or self.agent_id or settings.agent_id, *args)
-        except TelzinoConfigurationError as error:
-            error.conn_id = self.telzino_conn_id
-            raise
-
-    def _rules(self, idempotent: bool, retry_for: float) -> RetryRules:
-        return RetryRules(idempotent=idempotent, retry_for=retry_for, log=self.log)
-
-    def _transcript_id(self, transcript_id: object) -> str:
-        fix = "Take it from the record of a completed call."
-        with arguments.naming_the_connection(self.telzino_conn_id):
-            return arguments.checked_uuid("transcript_id", transcript_id, fix)
-
-    def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
-        return TelzinoNotFoundError(
-            f"Transcript {transcript_id} is not among the agent's newest "
-            f"{MAX_TRANSCRIPT_PAGES * endpoints.LOG_PAGE_SIZE:,} call logs. Check that it is the "
-            "`transcript_id` of a call of this agent; it may take a moment to appear after the call.",
-            conn_id=self.telzino_conn_id,
-        )
-
-
-class TelzinoHook(_TelzinoHookBase):
+class TelzinoHook(TelzinoHookBase):
     """Talk to Telzino's API from a worker.
 
-    One pool of keep-alive connections a hook, made at the first request; threads may share it. Every request
-    has a timeout, verifies TLS, follows no redirect and reads at most 10 MB. A GET is tried again for a
-    minute after a 429, a 5xx, a timeout, a broken connection or an unreadable answer. A POST places a call,
-    so it is tried again only when the API can't have acted on it.
+    All methods send over the :class:`requests.Session` that :meth:`get_conn` returns, so that an adapter or
+    a mock on it counts. Threads may share a hook. Every request has a timeout, verifies TLS, follows no
+    redirect and reads at most 10 MB. A GET is retried for a minute after a 429, a 5xx, a timeout, a broken
+    connection or an unreadable answer. A POST places a call, so it is retried only when the API can't have
+    acted on it.
 
     Args:
         telzino_conn_id: The Airflow connection, of type ``telzino``.
         agent_id: The agent (UUID) for all methods; by default the connection's.
 
-    All methods raise :class:`~airflow_provider_telzino.exceptions.TelzinoError`: its subclasses tell what the
+    All methods raise :class:`~airflow_provider_telzino.exceptions.TelzinoError`: its subclasses say what the
     user can do.
     """
 
     def __init__(self, telzino_conn_id: str = DEFAULT_CONN_ID, agent_id: str | None = None) -> None:
         super().__init__(telzino_conn_id, agent_id)
-        self._token_lock = threading.Lock()
+        self._access_token = AccessToken()
+        self._transport: RequestsTransport | None = None
         self._transport_lock = threading.Lock()
-        self._transport: HttpcoreTransport | None = None
-        self._session: requests.Session | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
         """The checked connection."""
-        return Settings.from_connection(self.get_connection(self.telzino_conn_id), self.telzino_conn_id)
+        try:
+            connection = self.get_connection(self.telzino_conn_id)
+        except AirflowNotFoundException as error:
+            raise self._no_such_connection() from error
+        return Settings.from_connection(connection, self.telzino_conn_id)
 
     def get_conn(self) -> requests.Session:
-        """Return the authenticated session, for a request that this hook has no method for.
+        """Return the authenticated session that all methods of this hook send over.
 
-        It sends the access token to the connection's host and nowhere else. Timeouts are the caller's.
+        Use it for a request that the hook has no method for, or to mount an adapter. It sends the access
+        token to the connection's host and nowhere else. A request that names no timeout gets the
+        connection's.
         """
-        settings = self.settings
-        with self._transport_lock:
-            if self._session is None:
-                self._session = requests_session(settings, lambda: self._token(settings.timeout))
-            return self._session
+        return self._open().session
 
     def close(self) -> None:
-        """Close all connections. The hook may be used again."""
-        with self._transport_lock:
-            opened, self._transport, self._session = (self._transport, self._session), None, None
-        for each in opened:
-            if each is not None:
-                each.close()
+        """Close all connections. The hook and its session may be used again."""
+        if self._transport is not None:
+            self._transport.session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,10 +101,10 @@ class TelzinoHook(_TelzinoHookBase):
         Args:
             call_id: The call (UUID), or a record that has an ``id``.
             agent_id: The agent that made it; by default the hook's.
-            retry_for: Seconds for which failures are retried; 0 is a single try.
+            retry_for: Seconds for which failures are retried; 0 means a single try.
 
         Returns:
-            The record, exactly as the API gives it.
+            The record, as the API gives it.
         """
         request = self._build(self.settings, agent_id, endpoints.get_call_request, call_id)
         return self._run(request, answers.read_record, retry_for)
@@ -160,7 +112,7 @@ class TelzinoHook(_TelzinoHookBase):
     def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
     ) -> Iterator[Record]:
-        """Go through all of an agent's calls, newest first: ``GET /v1/agents/{agentId}/outbound-calls``.
+        """Iterate over all of an agent's calls, newest first: ``GET /v1/agents/{agentId}/outbound-calls``.
 
         Pages are fetched as they are needed. Their items may lack fields that :meth:`get_call` gives.
 
@@ -171,10 +123,10 @@ class TelzinoHook(_TelzinoHookBase):
         return self._items(self._build(self.settings, agent_id, endpoints.list_calls_request, status))
 
     def call_pages(self, agent_id: str | None = None) -> Iterator[tuple[list[Record], bool]]:
-        """Go through :meth:`list_calls` page by page, each with whether another one follows.
+        """Iterate over :meth:`list_calls` page by page, each with whether another one follows.
 
-        It leaves nothing out and stops at no limit: for a search that must know how far it has come. A call
-        that is placed meanwhile pushes others to the next page, where they come again.
+        It leaves nothing out and has no limit: for a search that must know how far it has come. A call that
+        is placed meanwhile moves others to the next page, where they appear again.
         """
         request: ApiRequest | None = self._build(self.settings, agent_id, endpoints.list_calls_request, None)
         while request is not None:
@@ -200,7 +152,7 @@ class TelzinoHook(_TelzinoHookBase):
             metadata: JSON object of at most 16 KB, echoed in the record as ``request_metadata``.
             callback_url: ``https://`` URL that Telzino POSTs the result to.
             agent_id: The agent that calls; by default the hook's.
-            retry_for: Seconds for which it is tried again while the API can't have acted on it; 0 is a
+            retry_for: Seconds for which it is retried while the API can't have acted on it; 0 means a
                 single try.
             before_send: Called directly before each POST, the retried ones included. If it raises, nothing
                 is sent.
@@ -209,7 +161,7 @@ class TelzinoHook(_TelzinoHookBase):
             The API's answer: ``id``, ``status``, ``room_name``, ``created_at``.
 
         Raises:
-            TelzinoTransientError: If its ``maybe_received`` is set, the call may have been placed: look for
+            TelzinoTransientError: If its ``maybe_received`` is set, the call may have been placed: search for
                 it before you place it again.
         """
         what = (to_number, call_context, metadata, callback_url)
@@ -224,11 +176,11 @@ class TelzinoHook(_TelzinoHookBase):
         Args:
             transcript_id: The record's ``transcript_id`` (UUID).
             agent_id: The agent; by default the hook's.
-            known: A set for several looks in a row, empty at first: each one ends at the first page on which
-                it finds nothing new.
+            known: A set for several searches in a row, empty at first: each one ends at the first page on
+                which it finds nothing new.
 
         Returns:
-            The call log, exactly as the API gives it.
+            The call log, as the API gives it.
 
         Raises:
             TelzinoNotFoundError: It is not among the newest 5,000.
@@ -290,57 +242,32 @@ class TelzinoHook(_TelzinoHookBase):
         before_send: Callable[[], None] | None = None,
     ) -> T:
         """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
+        settings, transport = self.settings, self._open()
 
         def send(token: str) -> ApiAnswer:
             if before_send is not None:
                 before_send()
-            return self._open().send(request, token, timeout)
+            return transport.send(request, token, timeout)
 
-        token = self._token(timeout)
+        token = self._access_token.get(settings, transport.send, timeout)
         answer = send(token)
-        if answer.status == 401 and self.settings.client_id:
-            answer = send(self._token(timeout, refused=token))
-        return read(self.settings, request, answer)
+        if answer.status == 401 and settings.client_id:
+            answer = send(self._access_token.get(settings, transport.send, timeout, refused=token))
+        return read(settings, request, answer)
 
-    def _token(self, timeout: float, refused: str | None = None) -> str:
-        """Return the access token; of several threads that need a new one, the first fetches it."""
-        settings = self.settings
-        if not settings.client_id:
-            return settings.secret
-        if not self._token_lock.acquire(timeout=timeout):
-            raise errors.no_token(settings)
-        try:
-            token = self._tokens.usable(refused)
-            if token is None:
-                request = token_request(settings)
-                with _before_the_request():
-                    answer = self._open().send(request, None, timeout)
-                    token, lifetime = read_token(settings, request, answer)
-                mask_secret(token)
-                self._tokens.keep(token, lifetime)
-            return token
-        finally:
-            self._token_lock.release()
-
-    def _open(self) -> HttpcoreTransport:
-        settings = self.settings
+    def _open(self) -> RequestsTransport:
         with self._transport_lock:
             if self._transport is None:
-                self._transport = HttpcoreTransport(settings)
+                from airflow_provider_telzino.hooks.requests_transport import RequestsTransport
+
+                self._transport = transport = RequestsTransport(
+                    self.settings,
+                    lambda: self._access_token.get(self.settings, transport.send, self.settings.timeout),
+                )
             return self._transport
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Build the form's extra fields for Airflow 2.11 to 3.1; later ones read the provider info."""
-        return form_widgets(CONN_FIELDS)
 
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Label and hide the form's fields on Airflow 2.11 to 3.1; later ones read the provider info."""
-        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
-
-
-class TelzinoAsyncHook(_TelzinoHookBase):
+class TelzinoAsyncHook(TelzinoHookBase):
     """Talk to Telzino's API from an event loop, with aiohttp: :class:`TelzinoHook`'s methods as coroutines.
 
     One keep-alive session a hook, made at the first request. A hook belongs to the loop that first used it.
@@ -355,13 +282,13 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         super().__init__(telzino_conn_id, agent_id)
         self._settings: Settings | None = None
         self._settings_lock = asyncio.Lock()
-        self._token_lock = asyncio.Lock()
-        self._transport_lock = asyncio.Lock()
+        self._access_token = AsyncAccessToken()
         self._transport: AiohttpTransport | None = None
+        self._transport_lock = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the session's connections, and forget the Airflow connection. The hook may be used again."""
-        self._settings, self._tokens = None, TokenCache()
+        self._settings, self._access_token = None, AsyncAccessToken()
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
@@ -379,14 +306,14 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         started = time.monotonic()
         settings = await self.load(retry_for)
         request = self._build(settings, agent_id, endpoints.get_call_request, call_id)
-        # What the connection took is gone, but there is always one try.
+        # The time that Airflow took for the connection counts, but there is always one try.
         time_left = max(0.0, retry_for - (time.monotonic() - started))
         return await self._run(settings, request, answers.read_record, time_left)
 
     async def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
     ) -> AsyncIterator[Record]:
-        """Go through all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
+        """Iterate over all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
         settings = await self.load()
         request = self._build(settings, agent_id, endpoints.list_calls_request, status)
         async for record in self._items(settings, request):
@@ -400,7 +327,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
         Args:
             page: Its number, from 1. The newest calls are on the first.
             agent_id: The agent; by default the hook's.
-            retry_for: Seconds for which failures are retried; 0 is a single try.
+            retry_for: Seconds for which failures are retried; 0 means a single try.
         """
         settings = await self.load(retry_for)
         request = self._build(settings, agent_id, endpoints.list_calls_request, None, page)
@@ -457,42 +384,22 @@ class TelzinoAsyncHook(_TelzinoHookBase):
 
     async def _attempt(self, settings: Settings, request: ApiRequest, read: Reader[T], timeout: float) -> T:
         """Send once; after a 401 get a new token and send once more: what was refused had no effect."""
-        token = await self._token(settings, timeout)
-        answer = await (await self._open(settings)).send(request, token, timeout)
+        send = (await self._open(settings)).send
+        token = await self._access_token.get(settings, send, timeout)
+        answer = await send(request, token, timeout)
         if answer.status == 401 and settings.client_id:
-            token = await self._token(settings, timeout, refused=token)
-            answer = await (await self._open(settings)).send(request, token, timeout)
+            token = await self._access_token.get(settings, send, timeout, refused=token)
+            answer = await send(request, token, timeout)
         return read(settings, request, answer)
-
-    async def _token(self, settings: Settings, timeout: float, refused: str | None = None) -> str:
-        """Return the access token; of several coroutines that need a new one, the first fetches it."""
-        if not settings.client_id:
-            return settings.secret
-        if token := self._tokens.usable(refused):
-            return token
-        try:
-            await asyncio.wait_for(self._token_lock.acquire(), timeout)
-        except asyncio.TimeoutError:
-            raise errors.no_token(settings) from None
-        try:
-            token = self._tokens.usable(refused)
-            if token is None:
-                request = token_request(settings)
-                with _before_the_request():
-                    answer = await (await self._open(settings)).send(request, None, timeout)
-                    token, lifetime = read_token(settings, request, answer)
-                await _mask_in_thread(token)
-                self._tokens.keep(token, lifetime)
-            return token
-        finally:
-            self._token_lock.release()
 
     async def _open(self, settings: Settings) -> AiohttpTransport:
         if self._transport is not None:
             return self._transport
         async with self._transport_lock:
             if self._transport is None:
-                self._transport = await AiohttpTransport.open(settings)
+                name = "airflow_provider_telzino.hooks.aiohttp_transport"
+                module = await asyncio.to_thread(importlib.import_module, name)
+                self._transport = await module.AiohttpTransport.open(settings)
             return self._transport
 
     @property
@@ -503,7 +410,7 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     async def load(self, retry_for: float = RETRY_FOR) -> Settings:
         """Ask Airflow for the connection, once, and check it.
 
-        An outage of Airflow's own API is waited out as any other.
+        An outage of Airflow's own API is retried like any other.
         """
         if self._settings is not None:
             return self._settings
@@ -518,28 +425,11 @@ class TelzinoAsyncHook(_TelzinoHookBase):
     async def _ask_airflow(self) -> Settings:
         try:
             connection = await get_connection(self.telzino_conn_id)
-        except AirflowNotFoundException:
-            raise
+        except AirflowNotFoundException as error:
+            raise self._no_such_connection() from error
         except Exception as error:  # what Airflow raises when its API or database is away differs by version
             raise TelzinoUnavailableError(
-                f"Airflow could not give the connection ({type(error).__name__}).",
+                f"Airflow could not provide the connection ({type(error).__name__}).",
                 conn_id=self.telzino_conn_id,
             ) from error
-        return await asyncio.to_thread(Settings.from_connection, connection, self.telzino_conn_id)
-
-
-@contextlib.contextmanager
-def _before_the_request() -> Iterator[None]:
-    """While the token is fetched, the request that needs it has not been sent: it is safe to retry."""
-    try:
-        yield
-    except TelzinoTransientError as error:
-        error.maybe_received = False
-        raise
-
-
-async def _mask_in_thread(token: str) -> None:
-    """Mask a token from an event loop, which must not block while Airflow tells its supervisor."""
-    from asgiref.sync import sync_to_async
-
-    await sync_to_async(mask_secret)(token)
+        return Settings.from_connection(connection, self.telzino_conn_id)

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_telzino.exceptions import (
+    TelzinoConnectionNotFoundError,
     TelzinoCredentialsError,
     TelzinoError,
     TelzinoTransientError,
@@ -146,11 +147,11 @@ class Channel:
             await hook.load(retry_for=0)
         except TelzinoTransientError:
             raise
-        except AirflowNotFoundException as error:
+        except TelzinoConnectionNotFoundError as error:
             self._missing_since = self._now() if self._missing_since is None else self._missing_since
             if self._now() - self._missing_since >= MISSING_FOR:
                 raise ConnectionUnusableError(error) from error
-            raise TelzinoUnavailableError(f"Airflow: {error}") from error
+            raise TelzinoUnavailableError(str(error)) from error
         except AirflowException as error:
             raise ConnectionUnusableError(error) from error
         self._missing_since = None

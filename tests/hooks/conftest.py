@@ -1,15 +1,27 @@
-"""Both hooks behind one face, so that each test runs on both."""
+"""Both hooks behind one interface, so that each test runs on both."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import trustme
 
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook
+from airflow_provider_telzino.sandbox import Sandbox
+from tests.support.http_servers import Server, serving
+
+NUMBER = "+15005550100"
+OTHER_ID = "00000000-0000-4000-8000-000000000000"
+
+NAME = "telzino.example"
+"""A host that only the proxies of these tests know how to reach."""
+
+HookMaker = Callable[[], "HookUnderTest"]
 
 
 class HookUnderTest(Protocol):
@@ -28,7 +40,7 @@ class HookUnderTest(Protocol):
         """See ``TelzinoHook``."""
 
     def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
-        """Ask for one call from many threads, or coroutines, at the same moment."""
+        """Get one call from many threads, or coroutines, at the same moment."""
 
     def close(self) -> None:
         """See ``TelzinoHook``."""
@@ -42,7 +54,7 @@ class SyncFace(TelzinoHook):
         return list(super().list_calls(status, agent_id))
 
     def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
-        """Ask from as many threads."""
+        """Get it from as many threads."""
         with ThreadPoolExecutor(times) as threads:
             list(threads.map(lambda _: self.get_call(call_id, **arguments), range(times)))
 
@@ -66,12 +78,12 @@ class AsyncFace:
         return self.loop.run_until_complete(read())
 
     def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
-        """Ask from as many coroutines."""
+        """Get it from as many coroutines."""
 
-        async def ask() -> None:
+        async def get() -> None:
             await asyncio.gather(*(self.hook.get_call(call_id, **arguments) for _ in range(times)))
 
-        self.loop.run_until_complete(ask())
+        self.loop.run_until_complete(get())
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -94,3 +106,36 @@ def make_hook(request: pytest.FixtureRequest, quick_retries: None) -> Iterator[C
 def hook(make_hook: Callable[[], Any], connected: None) -> Any:
     """A hook whose connection holds the sandbox's fixed token."""
     return make_hook()
+
+
+@pytest.fixture
+def call(sandbox: Sandbox) -> dict[str, Any]:
+    """A call in the sandbox that has ended."""
+    return sandbox.add_call(status="completed", to_number=NUMBER)
+
+
+def requests_to(sandbox: Sandbox, part: str) -> list[Any]:
+    """The requests whose path contains this part."""
+    return [each for each in sandbox.requests if part in each.path]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts by itself."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    """Its certificate as a file."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def server(authority: trustme.CA) -> Iterator[Server]:
+    """An HTTPS server, known by its address and by ``NAME``."""
+    server = Server(authority.issue_cert("127.0.0.1", NAME))
+    with serving(server):
+        yield server

@@ -116,7 +116,7 @@ async def test_airflow_misses_the_connection_for_good(clock: Clock, monkeypatch:
     [event] = await clock.events(waits)
 
     assert not within_a_minute
-    assert (event["outcome"], event["error"]) == ("refused", "AirflowNotFoundException")
+    assert (event["outcome"], event["error"]) == ("refused", "TelzinoConnectionNotFoundError")
 
 
 async def test_a_few_failures_do_not_load_the_connection_again(

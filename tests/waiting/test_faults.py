@@ -132,7 +132,7 @@ def test_a_connection_that_is_missing_for_a_moment_delays_the_outcome(
     record = sandbox.finish(live["id"])
     result = run.step("execute_complete", event=run.fire(second), **second.kwargs)
 
-    assert event["error"] == "AirflowNotFoundException"
+    assert event["error"] == "TelzinoConnectionNotFoundError"
     assert second.kwargs["deadline"] == first.kwargs["deadline"]
     assert result == record
 
@@ -149,4 +149,4 @@ def test_a_connection_that_only_the_worker_has_is_refused(
     event = run.fire(deferral)
 
     assert event["outcome"] == "refused"
-    assert event["error"] == "AirflowNotFoundException"
+    assert event["error"] == "TelzinoConnectionNotFoundError"
