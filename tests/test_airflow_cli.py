@@ -54,7 +54,7 @@ def test_hooks_list_the_connection_type() -> None:
 
 
 def test_a_good_connection(sandbox: Sandbox, connect: ConnectionSetter) -> None:
-    """The connection test reads one agent, and dials nobody."""
+    """The connection test reads one agent, and places no call."""
     connect(sandbox, oauth=True)
 
     done = airflow("connections", "test", "telzino_default")
@@ -66,7 +66,7 @@ def test_a_good_connection(sandbox: Sandbox, connect: ConnectionSetter) -> None:
 
 
 def test_a_bad_connection(sandbox: Sandbox, connect: ConnectionSetter) -> None:
-    """A wrong secret is told in words, without the secret."""
+    """A wrong secret is reported, without the secret."""
     connect(sandbox, oauth=True, password="not-the-secret")
 
     done = airflow("connections", "test", "telzino_default")

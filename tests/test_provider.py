@@ -91,7 +91,7 @@ def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
 
 
 @pytest.mark.skipif(
-    # 2.11 brings Flask-AppBuilder along, the matrix adds it to 3.0, and from 3.2 on it isn't asked for.
+    # 2.11 brings Flask-AppBuilder along, the matrix adds it to 3.0, and from 3.2 on it isn't needed.
     importlib.util.find_spec("flask_appbuilder") is None
     and not airflow_is_older_than("3.1")
     and airflow_is_older_than("3.2"),

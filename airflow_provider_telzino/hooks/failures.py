@@ -1,4 +1,4 @@
-"""What an exception of requests, aiohttp or the system means to the user: words, and what to check.
+"""What an exception of requests, aiohttp or the system means to the user, and what to check.
 
 Both transports report their failures through this module, so that the same failure reads the same. Messages
 of exceptions stay out of ours: they may quote an answer, or the URL of a proxy with its password.
@@ -48,7 +48,7 @@ def no_answer(
 
 
 def unusable_proxy(settings: Settings) -> TelzinoConfigurationError:
-    """Build the error for a proxy in the environment that no request can use."""
+    """Build the error for a proxy in the environment that can't be used."""
     return TelzinoConfigurationError(
         f"The environment's proxy ({PROXY_VARIABLES}) should be a URL with http:// or https://. "
         "NO_PROXY names hosts that need none.",
@@ -57,7 +57,7 @@ def unusable_proxy(settings: Settings) -> TelzinoConfigurationError:
 
 
 def system_error(error: Exception) -> OSError | None:
-    """Return the system's own error inside an exception, for ``raise ... from``; its words quote nobody."""
+    """Return the system's own error inside an exception, for ``raise ... from``: its text is fixed."""
     *_, innermost = unwrapped(error)
     return innermost if isinstance(innermost, OSError) and innermost.errno is not None else None
 
@@ -96,14 +96,14 @@ def _what_happened(settings: Settings, causes: list[Exception], timeout: float) 
     elif isinstance(innermost, ssl.SSLError):
         hint = f"{address} did not agree on TLS. Check that it serves https://."
     else:
-        hint = f"{address} broke it off or can't be reached ({type(innermost).__name__}). "
+        hint = f"{address} closed it or can't be reached ({type(innermost).__name__}). "
         hint += "Check Host, network and firewall."
     return f"The connection failed: {hint}"
 
 
 def _by_proxy(settings: Settings, innermost: Exception) -> str:
     return (
-        f"The connection failed: the environment's proxy ({PROXY_VARIABLES}) opened none to "
+        f"The connection failed: the environment's proxy ({PROXY_VARIABLES}) did not connect to "
         f"{settings.address} ({type(innermost).__name__}). Check the proxy and its credentials; NO_PROXY "
         "names hosts that need none."
     )

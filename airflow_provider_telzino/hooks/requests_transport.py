@@ -47,7 +47,7 @@ class RequestsTransport:
         Args:
             request: What to send.
             token: The access token; ``None`` for a request without one.
-            timeout: Seconds to connect, to wait for data, and for the whole while the body comes.
+            timeout: Seconds to connect, to wait for data, and for the whole request while its body arrives.
 
         Raises:
             TelzinoError: There was no whole answer.
@@ -69,7 +69,7 @@ class RequestsTransport:
                 body = self._body(request, response, deadline)
                 retry_after, date = (_first(response, name) for name in ("Retry-After", "Date"))
                 return ApiAnswer(response.status_code, body, retry_after, date)
-        except (InvalidURL, InvalidSchema):  # The connection's own URL is checked: it is the proxy's.
+        except (InvalidURL, InvalidSchema):  # the proxy's: that of the connection was checked
             raise failures.unusable_proxy(self.settings) from None
         except (OSError, urllib3_exceptions.HTTPError) as error:  # requests' exceptions are OSErrors
             sent = not _was_never_sent(error)
@@ -95,7 +95,7 @@ class RequestsTransport:
     def _body(self, request: ApiRequest, response: requests.Response, deadline: float) -> bytes:
         body, late = bytearray(), False
         for piece in _pieces(response):
-            if late:  # and more comes: an answer that is whole isn't thrown away for being late
+            if late:  # And more follows: an answer that is complete is used, even if it was late.
                 raise TimeoutError
             body += piece
             if len(body) > MAX_BODY_BYTES:
@@ -120,7 +120,7 @@ class TelzinoSession(requests.Session):
         self._settings = settings
         self._get_token = get_token
         self.headers.update(HEADERS)
-        self.auth = self._authorize  # As there is one, requests doesn't ask .netrc.
+        self.auth = self._authorize  # Since it is set, requests does not read .netrc.
         self.verify = ca_bundle(settings) or True
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("https://", "http://"):
@@ -175,7 +175,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep the session from authorizing a request that has its token, or fetches one."""
+    """Keep the session from authorizing a request that has a token already, or that fetches one."""
     return prepared
 
 

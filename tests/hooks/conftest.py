@@ -121,7 +121,7 @@ def requests_to(sandbox: Sandbox, part: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """A certificate authority that nobody trusts by itself."""
+    """A certificate authority that no client trusts by default."""
     return trustme.CA()
 
 

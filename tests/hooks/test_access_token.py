@@ -27,15 +27,15 @@ def test_a_token_is_fetched_once(
     for _ in range(5):
         hook.get_call(record["id"])
 
-    asked = requests_to(sandbox, "/oauth/token")
-    assert len(asked) == 1
-    assert asked[0].json == {
+    token_requests = requests_to(sandbox, "/oauth/token")
+    assert len(token_requests) == 1
+    assert token_requests[0].json == {
         "client_id": "sandbox",
         "client_secret": CLIENT_SECRET,
         "audience": "https://api.telzino.com/",
         "grant_type": "client_credentials",
     }
-    assert "authorization" not in asked[0].headers
+    assert "authorization" not in token_requests[0].headers
 
 
 def test_a_token_is_renewed_before_it_expires(
@@ -78,7 +78,7 @@ def test_a_refused_token_is_renewed_once(
 def test_many_at_once_fetch_one_token(
     sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
 ) -> None:
-    """However many threads or coroutines ask at the same moment: one token, and one more after a 401."""
+    """However many threads or coroutines need it at the same moment: one token, and one more after a 401."""
     connect(sandbox, oauth=True)
     record = sandbox.add_call(status="completed")
     hook = make_hook()

@@ -49,7 +49,7 @@ def dribbling_server(head: bytes) -> Iterator[str]:
 
 
 def unused_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A port of this machine without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

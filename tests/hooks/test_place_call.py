@@ -16,7 +16,7 @@ from tests.hooks.conftest import NUMBER, HookUnderTest, requests_to
 
 
 def test_place_call_gives_the_answer_as_it_is(sandbox: Sandbox, hook: HookUnderTest) -> None:
-    """The answer is the documented one, and the body what was asked for."""
+    """The answer is the documented one, and the body has what the caller gave."""
     answer = hook.place_call(NUMBER, call_context="Call John.", metadata={"crm": 1})
 
     assert set(answer) == {"id", "status", "room_name", "created_at"}
@@ -75,7 +75,7 @@ def test_a_post_that_may_have_been_received_is_not_sent_again(
 
 
 def test_a_refused_post_is_sent_again(sandbox: Sandbox, hook: HookUnderTest) -> None:
-    """A 429 dialled nobody, so the POST is retried."""
+    """A 429 means that nobody was called, so the POST is retried."""
     sandbox.faults.next("POST", "outbound-calls", status=429, retry_after="0", times=2)
 
     hook.place_call(NUMBER)
@@ -87,7 +87,7 @@ def test_a_refused_post_is_sent_again(sandbox: Sandbox, hook: HookUnderTest) -> 
 def test_a_post_whose_token_expired_is_sent_again(
     sandbox: Sandbox, connect: ConnectionSetter, make_hook: Callable[[], HookUnderTest]
 ) -> None:
-    """A 401 dialled nobody either: a new token, and one call."""
+    """So does a 401: a new token, and one call."""
     connect(sandbox, oauth=True)
     hook = make_hook()
     hook.place_call(NUMBER)

@@ -33,7 +33,7 @@ def test_a_tunnel(
         assert hook.get_call(CALL_ID) == RECORD
         hook.close()
 
-    [(target, headers)] = proxy.asked
+    [(target, headers)] = proxy.tunnels
     assert target == f"{NAME}:443"
     kind, credentials = headers["Proxy-Authorization"].split()
     assert (kind, base64.b64decode(credentials)) == ("Basic", b"user:pass word")
@@ -97,7 +97,7 @@ def test_no_proxy(
     with serving(proxy), pytest.raises(exceptions.TelzinoUnavailableError):
         make_hook().get_call(CALL_ID, retry_for=0)
 
-    assert proxy.asked == []
+    assert proxy.tunnels == []
 
 
 def test_a_proxy_is_not_used_for_this_machine(
@@ -115,4 +115,4 @@ def test_a_proxy_is_not_used_for_this_machine(
     with serving(proxy):
         assert make_hook().get_call(CALL_ID) == RECORD
 
-    assert proxy.asked == []
+    assert proxy.tunnels == []

@@ -36,7 +36,7 @@ def test_the_documented_record_passes_untouched(
 def test_every_request_has_token_and_user_agent(
     sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
 ) -> None:
-    """Requests say who they are and what sends them."""
+    """Requests identify the provider and carry the token."""
     hook.get_call(call["id"])
 
     headers = sandbox.requests[-1].headers
@@ -75,7 +75,7 @@ def test_get_transcript_finds_the_log(sandbox: Sandbox, hook: HookUnderTest) -> 
 
 
 def test_a_transcript_that_does_not_exist(sandbox: Sandbox, hook: HookUnderTest) -> None:
-    """The search ends, and says where it looked."""
+    """The search ends with an error that says how far it went."""
     sandbox.add_call(status="completed")
 
     with pytest.raises(exceptions.TelzinoNotFoundError, match="newest 5,000 call logs"):

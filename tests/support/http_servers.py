@@ -88,7 +88,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 class Proxy(ThreadingHTTPServer):
-    """Opens a tunnel to one server, whatever host it is asked for; or refuses with a status code."""
+    """Opens a tunnel to one server, whatever host a client names; or refuses with a status code."""
 
     daemon_threads = True
     block_on_close = False
@@ -97,7 +97,7 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Tunnel)
         self.server = server
         self.refusal = refusal
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.tunnels: list[tuple[str, dict[str, str]]] = []
 
     @property
     def address(self) -> str:
@@ -109,7 +109,7 @@ class _Tunnel(BaseHTTPRequestHandler):
     server: Proxy
 
     def do_CONNECT(self) -> None:
-        self.server.asked.append((self.path, dict(self.headers.items())))
+        self.server.tunnels.append((self.path, dict(self.headers.items())))
         if self.server.refusal:
             self.send_error(self.server.refusal)
             return
