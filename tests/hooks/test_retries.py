@@ -167,17 +167,17 @@ def test_retries_end_when_their_time_is_over(
     assert 2 <= len(sandbox.requests) < 200
 
 
-def test_a_huge_retry_after_is_cut_to_the_time_that_is_left(
+def test_a_retry_after_beyond_the_time_left_fails_at_once(
     sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
 ) -> None:
-    """The API asks for an hour and half a second is left: one more request, at its end."""
+    """No request is sent before the API allows it."""
     sandbox.faults.next("GET", "outbound-calls", status=429, retry_after="3600")
-    started = time.monotonic()
 
-    record = hook.get_call(call["id"], retry_for=0.5)
+    with pytest.raises(exceptions.TelzinoRateLimitError) as caught:
+        hook.get_call(call["id"], retry_for=30)
 
-    assert record["id"] == call["id"]
-    assert time.monotonic() - started >= 0.5
+    assert caught.value.retry_after == 3_600
+    assert [request.method for request in sandbox.requests].count("GET") == 1
 
 
 def test_retry_after_is_a_floor(sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ from tests.hooks.conftest import NUMBER
 from tests.support.http_servers import RECORD, RawServer, serving
 
 REDIRECT = (
-    b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"
+    b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b; Path=/\r\n"
+    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
 )
 
 
