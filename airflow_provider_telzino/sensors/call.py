@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_telzino.api.arguments import naming_the_task
 from airflow_provider_telzino.api.retry import RETRY_FOR
-from airflow_provider_telzino.exceptions import TelzinoSensorTimeoutError
+from airflow_provider_telzino.exceptions import TelzinoSensorTimeoutError, TelzinoTransientError
 from airflow_provider_telzino.rules.waiting import (
     DEFAULT_POLL_INTERVAL,
     MIN_POLL_INTERVAL,
@@ -77,6 +77,7 @@ class TelzinoCallSensor(WaitingTask, BaseSensorOperator):
                 stacklevel=2,  # the DAG file: Airflow itself adds the frames of its metaclass
             )
         self._poking: tuple[TelzinoHook, Wait] | None = None
+        self._retry_after = 0.0  # seconds that the API has asked to wait
         self.use_triggerer()
 
     @property
@@ -120,6 +121,16 @@ class TelzinoCallSensor(WaitingTask, BaseSensorOperator):
         """
         with self._softly():
             hook, wait = self._poking or (self.hook(), self.new_wait())
-            retry_for = min(RETRY_FOR, wait.time_left())
-            record = self.poll(hook, retry_for=retry_for, not_found_is_final=True)
-            return record is not None and PokeReturnValue(wait.observe(record), record)
+            self._retry_after = 0.0
+            try:
+                record = hook.get_call(wait.call_id, retry_for=min(RETRY_FOR, wait.time_left()))
+            except TelzinoTransientError as error:
+                self.log.warning("%s", error)
+                self._retry_after = min(error.retry_after or 0.0, wait.time_left())
+                return False
+            return PokeReturnValue(wait.observe(record), record)
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return the pause after a poke, which Airflow's modes ask for: not less than the API asked for."""
+        interval: float = super()._get_next_poke_interval(*args, **kwargs)
+        return max(interval, self._retry_after)

@@ -88,6 +88,8 @@ class DeferrableWait(TriggererTask, CallTask):
                 try:
                     record = hook.get_call(wait.call_id, retry_for=wait.time_left())
                 except TelzinoTransientError as error:
+                    if wait.time_left() > 0:  # the API asked to wait for longer than that
+                        raise
                     raise self.timed_out(wait) from error
                 if wait.observe(record):
                     break

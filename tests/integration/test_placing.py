@@ -158,7 +158,7 @@ def test_after_a_timeout_a_retry_continues_to_wait(sandbox: Sandbox, start: Star
     assert state == "success"
     assert [run.record] == run.calls
     assert run.task["try_number"] > 1
-    assert "a retry of the task goes on waiting for it" in run.logs()
+    assert "a retry of the task continues to wait for it" in run.logs()
 
 
 def test_redial_by_airflows_own_retry_policy(start: StartRun) -> None:
@@ -196,7 +196,7 @@ def test_killing_the_task_says_that_the_call_continues(
     path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{TASK}"
     airflow.api.request("PATCH", path, json={"new_state": "failed"})
     with contextlib.suppress(TimeoutError):
-        airflow.wait_until(lambda: "no way to hang up" in run.log(1), "the log line", timeout=60)
+        airflow.wait_until(lambda: "no way to end a call" in run.log(1), "the log line", timeout=60)
 
-    assert "no way to hang up" in run.log(1)
+    assert "no way to end a call" in run.log(1)
     assert len(run.calls) == 1

@@ -73,3 +73,26 @@ def test_silent_fail_polls_again(sandbox: Sandbox, later: Later, live: dict[str,
     later.after_requests(sandbox, 4, lambda: sandbox.finish(live["id"], status="completed"))
 
     assert Run(poking_sensor(call_id=live["id"], silent_fail=True)).to_the_end()["status"] == "completed"
+
+
+@AIRFLOW_3
+def test_no_poke_comes_before_the_api_allows_it(sandbox: Sandbox, live: dict[str, Any]) -> None:
+    """After a ``Retry-After`` that is too long for the poke itself, the next one waits for it."""
+    sandbox.faults.next("GET", "outbound-calls", status=429, retry_after="300")
+    task = poking_sensor(call_id=live["id"], mode="reschedule", poke_interval=1, timeout=3_600)
+    before = pendulum.now("UTC")
+
+    with pytest.raises(AirflowException) as caught:
+        Run(task).step("execute")
+
+    reschedule_date = caught.value.reschedule_date  # type: ignore[attr-defined]
+    assert (reschedule_date - before).total_seconds() >= 300
+    assert len(sandbox.requests) == 1
+
+
+def test_the_next_poke_is_not_put_off_beyond_the_timeout(sandbox: Sandbox, live: dict[str, Any]) -> None:
+    """A ``Retry-After`` that ends later than the wait doesn't hold the worker."""
+    sandbox.faults.next("GET", "outbound-calls", status=429, retry_after="300")
+
+    with pytest.raises(exceptions.TelzinoSensorTimeoutError):
+        Run(poking_sensor(call_id=live["id"], poke_interval=0.1, timeout=0.5)).to_the_end()
