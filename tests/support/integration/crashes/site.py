@@ -86,8 +86,14 @@ class CrashSite(Supervisor):
         self.waits += [Wait("waits", run_id, f"call_{name}", None) for name in OWN_CALLS]
 
     def start_endless_waits(self, conn_id: str = "telzino_default") -> None:
-        """Wait, with a timeout, for calls that last longer."""
-        self._start_run("endless_waits", ["long_call"] * ENDLESS_WAITS, conn_id)
+        """Wait, with a timeout, for calls that last longer. Without retries, they get time to defer."""
+        run_id = self._start_run("endless_waits", ["long_call"] * ENDLESS_WAITS, conn_id)
+
+        def have_deferred() -> bool:
+            instances = self.airflow.api.task_instances("endless_waits", run_id)
+            return len(instances) == ENDLESS_WAITS and all(each["state"] == "deferred" for each in instances)
+
+        self.until(have_deferred, f"the deferral of {run_id}")
 
     def _start_run(self, dag_id: str, names: Sequence[str], conn_id: str) -> str:
         call_ids = [str(self.sandbox.place(MAGIC_NUMBERS[name])["id"]) for name in names]
