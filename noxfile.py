@@ -1,8 +1,8 @@
 """The version matrix: the built wheel on each line of Airflow that we support, with Python 3.10 to 3.13.
 
 ``make test-matrix`` runs all of it. Nox's own options select cells: ``ARGS="--tags ci"`` is one cell for
-each older Airflow (``make test`` covers the newest), ``ARGS="--tags airflow-2.11.2"`` one Airflow, and
-``ARGS="--list"`` lists all.
+each older Airflow (``make test`` covers the newest), ``ARGS="--tags airflow-2.11.2"`` one Airflow,
+``ARGS="--tags next"`` the pre-release of the next one, and ``ARGS="--list"`` lists all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nox
 
-from devtools.constraints import airflow_requirements, constraints_file, newest_airflow
+from devtools.constraints import NEXT, airflow_requirements, constraints_file, newest_airflow
 from devtools.set_up import pip_settings, uv_environment
 
 NEWEST = newest_airflow()
@@ -24,6 +24,7 @@ CELLS = {
     "3.1.8": ["3.13"],
     "3.2.2": ["3.12"],
     NEWEST: ["3.13", "3.10", "3.12", "3.11"],
+    NEXT: ["3.13"],
 }
 """The Pythons for each Airflow. CI runs the first of each older one, which together are all Pythons."""
 
@@ -57,11 +58,18 @@ def cells() -> list[object]:
             python,
             airflow,
             id=f"airflow-{airflow}-python-{python}",
-            tags=[f"airflow-{airflow}", *(["ci"] if airflow != NEWEST and python == pythons[0] else [])],
+            tags=[f"airflow-{airflow}", *tags(airflow, is_first=python == pythons[0])],
         )
         for airflow, pythons in CELLS.items()
         for python in pythons
     ]
+
+
+def tags(airflow: str, *, is_first: bool) -> list[str]:
+    """Return what else selects a cell."""
+    if airflow == NEXT:
+        return ["next"]
+    return ["ci"] if airflow != NEWEST and is_first else []
 
 
 @nox.session(venv_backend="none")

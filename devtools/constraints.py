@@ -29,9 +29,13 @@ COMPAT_RELEASED = "2025-12-20"
 """The day by which the oldest common-compat that we support was released; Airflow 3.0 is older than that."""
 
 
+NEXT = "3.4.0b2"
+"""The pre-release of the next Airflow. Its constraints are what one run of the tests was seen with."""
+
+
 def constraints_file(airflow: str) -> Path:
     """Return the constraints file of a version of Airflow."""
-    if airflow in OLDER_AIRFLOWS:
+    if airflow in OLDER_AIRFLOWS or airflow == NEXT:
         return ROOT / "constraints" / f"airflow-{airflow}.txt"
     return CONSTRAINTS
 

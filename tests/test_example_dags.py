@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dag_test_run import RESULT_MARK
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example DAGs")]  # one process runs them all
@@ -34,9 +36,10 @@ def runs() -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
-    *log, result = done.stdout.splitlines()
-    outcomes: dict[str, Any] = json.loads(result)
-    return outcomes | {"log": "\n".join([*log, done.stderr])}
+    log, mark, rest = done.stdout.partition("\n" + RESULT_MARK)
+    assert mark, done.stdout[-4_000:] + done.stderr[-4_000:]
+    outcomes: dict[str, Any] = json.loads(rest.splitlines()[0])
+    return outcomes | {"log": "\n".join([log, done.stderr])}
 
 
 def test_a_completed_call(runs: dict[str, Any]) -> None:

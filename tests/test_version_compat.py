@@ -98,6 +98,16 @@ TABLE = {
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
     ),
+    (3, 4): Row(  # seen on 3.4.0b2
+        "Trigger timeout",
+        triggers_run_tasks=True,
+        keeps_task_state=True,
+        asynchronous_connections=True,
+        form_comes_from="provider info",
+        dag_run_is_due_at="run_after",
+        masks_in="airflow.sdk.log",
+        metrics_in="airflow.sdk",
+    ),
 }
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
 
+RESULT_MARK = "RESULT "
+"""Begins the line with the results. Airflow may print more after it, when the process ends."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 PLACING: dict[str, dict[str, Any]] = {
     "example_telzino_place_call": {"to_number": MAGIC_NUMBERS["completed"], "crm_id": "123"},
@@ -98,7 +100,7 @@ def main() -> None:
         with Sandbox(speed=20) as sandbox:
             connect_by_environment(sandbox)
             results[name] = run_example(name, conf) | {"calls": sandbox.calls}
-    print(json.dumps(results, default=str))
+    print(RESULT_MARK + json.dumps(results, default=str))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def expected() -> dict[str, Any]:
 def test_the_parameters_of_all_waits_are_declared_once() -> None:
     """In one signature, with a line in its documentation for each."""
     declared = set(inspect.signature(WaitingTask).parameters) - {"kwargs"}
-    documented = set(re.findall(r"^ {8}(\w+):", WaitingTask.__doc__ or "", re.MULTILINE)) - {"kwargs"}
+    documented = set(re.findall(r"^ {4}(\w+):", inspect.getdoc(WaitingTask) or "", re.MULTILINE)) - {"kwargs"}
     repeated = [
         kind.__name__
         for kind in (WaitingOperator, TelzinoCallSensor, TelzinoGetCallOperator, TelzinoPlaceCallOperator)
