@@ -130,14 +130,19 @@ class ProcessFamily:
         child = self.children[name] = Child(command, log=log, may_end=may_end, **options)
         return child
 
-    def check(self) -> None:
-        """Raise ``ProcessDiedError`` if a process has ended that should keep running."""
+    def check(self, only: str | None = None) -> None:
+        """Raise ``ProcessDiedError`` if a process, or only this one, has ended that should keep running."""
         for name, child in self.children.items():
-            if not child.may_end and not child.running:
+            if only in (None, name) and not child.may_end and not child.running:
                 raise ProcessDiedError(f"{name} ended by itself, with exit code {child.returncode}")
 
     def wait_until(
-        self, ready: Callable[[], object], what: str, timeout: float, interval: float = 0.5
+        self,
+        ready: Callable[[], object],
+        what: str,
+        timeout: float,
+        interval: float = 0.5,
+        only: str | None = None,
     ) -> None:
         """Wait until ``ready`` returns something true; fail at once if a process ends meanwhile.
 
@@ -146,10 +151,11 @@ class ProcessFamily:
             what: Its name, for the ``TimeoutError``.
             timeout: Seconds.
             interval: Seconds between two checks.
+            only: The one process that matters; by default all of them.
         """
         deadline = time.monotonic() + timeout
         while not ready():
-            self.check()
+            self.check(only)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Waited {timeout:.0f} s for this: {what}")
             time.sleep(interval)
