@@ -14,6 +14,7 @@ from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.models import is_record
 
+MAX_INTEGER_CHARACTERS = 20  # of a 64-bit integer
 MAX_STALE_PAGES = 3  # pages in a row without a new item, after which a list counts as read
 
 
@@ -32,7 +33,8 @@ def read_answer(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> d
     """Turn an answer into its JSON object, or raise what it means.
 
     Returns:
-        What the API gave, with U+FFFD in place of text that Airflow can't store: lone surrogates and NUL.
+        What the API gave, except for what Airflow can't store: U+FFFD takes the place of lone surrogates and
+        NUL, and numbers that are too large become text.
 
     Raises:
         TelzinoError: The subclass that fits the status code; see ``airflow_provider_telzino.exceptions``.
@@ -177,4 +179,20 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+def _storable_float(number: str) -> float | str:
+    """Read a number; keep it as text if it is infinite for Python: PostgreSQL's JSON knows no infinity."""
+    value = float(number)
+    return value if math.isfinite(value) else number
+
+
+def _storable_int(number: str) -> int | str:
+    """Read an integer; keep it as text if it has over 64 bits: Airflow's messages carry no larger ones."""
+    if len(number) > MAX_INTEGER_CHARACTERS:
+        return number
+    value = int(number)
+    return value if -(2**63) <= value < 2**64 else number
+
+
+_JSON = json.JSONDecoder(
+    parse_float=_storable_float, parse_int=_storable_int, parse_constant=_refuse_constant
+)

@@ -12,7 +12,6 @@ from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.exceptions import TelzinoCredentialsError
 
-MAX_TOKEN_LIFETIME = 365 * 86_400  # seconds; an absurdly large number would overflow
 TOKEN_MARGIN = 60.0  # seconds before its expiry at which a token counts as expired
 
 
@@ -40,7 +39,7 @@ def read_token(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> tu
     if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
         raise errors.unreadable(settings, request, "The token answer has no `access_token`.")
     if isinstance(expires_in, (int, float)) and not isinstance(expires_in, bool) and expires_in > 0:
-        return token, float(min(expires_in, MAX_TOKEN_LIFETIME))
+        return token, float(expires_in)
     return token, math.inf
 
 

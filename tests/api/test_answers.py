@@ -134,6 +134,31 @@ class TestTextThatAirflowCannotStore:
         assert record["status"] == "on�hold"
 
 
+class TestNumbersThatAirflowCannotStore:
+    """Numbers that Airflow's messages or PostgreSQL refuse become text when an answer is read."""
+
+    @pytest.mark.parametrize(
+        "number",
+        ["1e999", "-1e999", "18446744073709551616", "-9223372036854775809", "9" * 5_000],
+        ids=["infinite", "minus infinite", "over 64 bits", "under 64 bits", "5,000 digits"],
+    )
+    def test_a_number_too_large_to_store_becomes_text(self, number: str) -> None:
+        """The rest of the record is not lost because of it."""
+        body = json.dumps(RECORD | {"request_metadata": {"n": [0]}}).replace("[0]", f"[{number}]")
+
+        record = answers.read_record(SETTINGS, GET_CALL, ApiAnswer(200, body.encode()))
+
+        assert record == RECORD | {"request_metadata": {"n": [number]}}
+
+    @pytest.mark.parametrize("number", [0, -7, 2**64 - 1, -(2**63), 0.5, -1.5e308, 1e-999])
+    def test_other_numbers_are_kept(self, number: float) -> None:
+        """The largest and the smallest ones that can be stored, and ordinary ones."""
+        record = answers.read_record(SETTINGS, GET_CALL, answer(200, RECORD | {"duration": number}))
+
+        assert record["duration"] == number
+        assert type(record["duration"]) is type(number)
+
+
 class TestLists:
     """Pages of a list."""
 

@@ -157,6 +157,8 @@ def storable(content: Any) -> Any:
     """Replace what Airflow can't store, the obvious way."""
     if isinstance(content, str):
         return "".join("\ufffd" if each == "\0" or "\ud800" <= each <= "\udfff" else each for each in content)
+    if isinstance(content, int) and not -(2**63) <= content < 2**64:
+        return str(content)
     if isinstance(content, dict):
         return {storable(name): storable(value) for name, value in content.items()}
     return [storable(each) for each in content] if isinstance(content, list) else content
@@ -167,7 +169,7 @@ def storable(content: Any) -> Any:
 )
 @example({"a": "\\\ud83d", "b\0": ["😀\ud83d"]}, True, "utf-8")
 def test_whatever_is_read_can_be_stored(content: dict[str, Any], escaped: bool, encoding: str) -> None:
-    """Lone surrogates and NUL become U+FFFD, in keys and values; all else is as the API gives it."""
+    """Only lone surrogates, NUL and integers of over 64 bits are changed, in keys and values."""
     text = json.dumps(content, ensure_ascii=escaped)
     body = text.encode(encoding, "surrogatepass")
 
