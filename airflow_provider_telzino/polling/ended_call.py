@@ -7,7 +7,6 @@ import itertools
 
 from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.exceptions import (
-    TelzinoError,
     TelzinoNotFoundError,
     TelzinoTimeoutError,
     TelzinoTransientError,
@@ -57,31 +56,34 @@ async def wait_until_ended(wait: Wait, *, telzino_conn_id: str, agent_id: str | 
 async def fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Record:
     """Fetch the final record of a call that has ended according to a poll.
 
-    An outage is waited out, but not beyond the deadline.
+    An outage, or a pause that the API asks for, is waited out until the deadline.
 
     Raises:
-        TelzinoTransientError: The API did not give the record in time.
+        TelzinoUnavailableError: The API did not give the record before the deadline.
         TelzinoError: The API refused.
     """
-    loop = asyncio.get_running_loop()
+    try:
+        return await asyncio.wait_for(_fetch_ended(wait, channel, agent_id), wait.time_left())
+    except asyncio.TimeoutError:
+        raise TelzinoUnavailableError(
+            "The API did not give the call's final record before the deadline."
+        ) from None
+
+
+async def _fetch_ended(wait: Wait, channel: Channel, agent_id: str | None) -> Record:
+    now = asyncio.get_running_loop().time
     missing_since: float | None = None
-    problem: TelzinoError = TelzinoUnavailableError("Requests on this connection pause beyond the deadline.")
     for attempt in itertools.count(1):
-        if channel.pause() > wait.time_left():
-            raise problem
         try:
             record = await channel.send(lambda hook: hook.get_call(wait.call_id, agent_id, retry_for=0))
             if wait.observe(record):
                 return record
-            problem = TelzinoUnavailableError("The call's own record does not show yet that it has ended.")
+            missing_since = None  # The list has shown the end, but the call's own record does not yet.
+        except TelzinoTransientError:
             missing_since = None
-        except TelzinoTransientError as error:
-            problem, missing_since = error, None
-        except TelzinoNotFoundError as error:
-            problem, missing_since = error, loop.time() if missing_since is None else missing_since
-            if retry.is_missing_for_good(missing_since, loop.time()):
+        except TelzinoNotFoundError:
+            missing_since = now() if missing_since is None else missing_since
+            if retry.is_missing_for_good(missing_since, now()):
                 raise
-        if wait.time_left() <= channel.pause():
-            raise problem
         await asyncio.sleep(retry.backoff(attempt, floor=retry.BACKOFF_BASE, time_left=wait.time_left()))
     raise AssertionError("unreachable: count() has no end")
