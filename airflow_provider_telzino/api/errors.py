@@ -22,7 +22,12 @@ from airflow_provider_telzino.exceptions import (
 
 
 def no_answer(
-    settings: Settings, request: ApiRequest, what: str, *, connected: bool = True, untrusted: bool = False
+    settings: Settings,
+    request: ApiRequest,
+    what: str,
+    *,
+    maybe_received: bool = True,
+    untrusted: bool = False,
 ) -> TelzinoError:
     """Build the error for a request that got no whole answer.
 
@@ -30,7 +35,7 @@ def no_answer(
         settings: The connection.
         request: What was sent.
         what: What happened and what to check, as sentences.
-        connected: Whether a connection was made, so that the API may have received the request.
+        maybe_received: Whether the API may have received the request. ``False`` only if that is certain.
         untrusted: Whether the server's TLS certificate could not be verified: no retry can help then.
     """
     about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
@@ -40,8 +45,8 @@ def no_answer(
             "set the CA bundle of the connection; otherwise check its Host.",
             **about,
         )
-    hint = _maybe_placed(request) if connected else ""
-    return TelzinoUnavailableError(f"{what}{hint}", maybe_received=connected, **about)
+    hint = _maybe_placed(request) if maybe_received else ""
+    return TelzinoUnavailableError(f"{what}{hint}", maybe_received=maybe_received, **about)
 
 
 def no_token(settings: Settings) -> TelzinoError:

@@ -80,13 +80,14 @@ class AiohttpTransport:
                 return ApiAnswer(response.status, body, headers.get("Retry-After"), headers.get("Date"))
         except (asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             proxy_errors = (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)
+            never_sent = (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)
             raise failures.no_answer(
                 self.settings,
                 request,
                 # A connection that ended has no error of the system inside, as it has in requests.
                 ConnectionResetError() if isinstance(error, aiohttp.ServerDisconnectedError) else error,
                 timeout=timeout,
-                sent=not isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError)),
+                maybe_received=not isinstance(error, never_sent),
                 by_proxy=isinstance(error, proxy_errors),
             ) from failures.system_error(error)
 

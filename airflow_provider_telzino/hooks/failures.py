@@ -25,7 +25,7 @@ def no_answer(
     error: Exception,
     *,
     timeout: float,
-    sent: bool,
+    maybe_received: bool,
     by_proxy: bool = False,
 ) -> TelzinoError:
     """Build the error for a request that got no whole answer.
@@ -35,16 +35,16 @@ def no_answer(
         request: What was to be sent.
         error: What the HTTP library raised.
         timeout: The seconds that the request had.
-        sent: Whether the server may have received the request. ``False`` only if that is certain.
+        maybe_received: Whether the API may have received the request. ``False`` only if that is certain.
         by_proxy: Whether the environment's proxy failed, and not the server.
     """
     causes = list(unwrapped(error))
     untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in causes)
-    if sent and not _is_timeout(causes) and not isinstance(causes[-1], OSError):
+    if maybe_received and not _is_timeout(causes) and not isinstance(causes[-1], OSError):
         what = f"The answer from {settings.address} ends too early or is not valid HTTP"
         return errors.unreadable(settings, request, f"{what} ({type(causes[-1]).__name__}).")
     what = _by_proxy(settings, causes[-1]) if by_proxy else _what_happened(settings, causes, timeout)
-    return errors.no_answer(settings, request, what, connected=sent, untrusted=untrusted)
+    return errors.no_answer(settings, request, what, maybe_received=maybe_received, untrusted=untrusted)
 
 
 def unusable_proxy(settings: Settings) -> TelzinoConfigurationError:

@@ -72,14 +72,14 @@ class RequestsTransport:
         except (InvalidURL, InvalidSchema):  # the proxy's: that of the connection was checked
             raise failures.unusable_proxy(self.settings) from None
         except (OSError, urllib3_exceptions.HTTPError) as error:  # requests' exceptions are OSErrors
-            sent = not _was_never_sent(error)
+            maybe_received = not _was_never_sent(error)
             raise failures.no_answer(
                 self.settings,
                 request,
                 error,
                 timeout=timeout,
-                sent=sent,
-                by_proxy=isinstance(error, ProxyError) and not sent,
+                maybe_received=maybe_received,
+                by_proxy=isinstance(error, ProxyError) and not maybe_received,
             ) from failures.system_error(error)
 
     def _check_length(self, request: ApiRequest, response: requests.Response) -> None:
