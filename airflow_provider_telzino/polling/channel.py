@@ -25,7 +25,7 @@ MAX_IN_FLIGHT = 4  # requests of one connection at the same time
 RELOAD_AFTER = 60.0  # seconds after which the Airflow connection is loaded again when requests fail,
 RELOAD_FROM = 3  # from so many failures in a row on: a single one has other reasons
 MISSING_FOR = 60.0
-"""Seconds after which a missing connection is final: Airflow 3.3 reports it as missing during any outage."""
+"""Seconds after which a missing connection is final: Airflow 3.3 reports it in any outage of its database."""
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Channel:
         return self.backoff.pause(self._now())
 
     async def send(self, request: Callable[[TelzinoAsyncHook], Awaitable[T]]) -> T:
-        """Send one request, once no pause is on and fewer than the most are in flight.
+        """Send one request, as soon as no pause is in effect and fewer than ``MAX_IN_FLIGHT`` are in flight.
 
         Args:
             request: Calls a method of the hook, without retries.

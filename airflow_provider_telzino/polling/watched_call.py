@@ -9,12 +9,9 @@ from typing import Any
 
 from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
-from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus
+from airflow_provider_telzino.models import DOCUMENTED, has_ended
 from airflow_provider_telzino.polling import metrics
 from airflow_provider_telzino.rules.waiting import Wait
-
-STATUSES = frozenset(status.value for status in CallStatus)
-LIVE_STATUSES = STATUSES.difference(status.value for status in TERMINAL_STATUSES)
 
 
 class Waiter:
@@ -59,11 +56,13 @@ class WatchedCall:
     def observe(self, record: Mapping[str, Any]) -> None:
         """Pass a record of the call, whole or from a list, to all waits if its status is new."""
         self.missing_since = None
-        if record["status"] == self.known_status:
+        status = record["status"]
+        if status == self.known_status:
             return
         for waiter in self.waiters:
             waiter.observe(record)
-        self.known_status = record["status"] if record["status"] in LIVE_STATUSES else None
+        # For an undocumented status, each record has to show whether the call has ended.
+        self.known_status = status if status in DOCUMENTED and not has_ended(record) else None
 
     def not_found(self, error: TelzinoNotFoundError, now: float) -> None:
         """Note a 404. A call that was just placed may not be visible yet; later, the 404 ends all waits."""
@@ -80,4 +79,4 @@ class WatchedCall:
 def is_conclusive(item: Mapping[str, Any]) -> bool:
     """Whether an item of a list shows if its call has ended. For an unknown status, ``ended_at`` decides."""
     status = item.get("status")
-    return isinstance(status, str) and (status in STATUSES or (bool(status) and "ended_at" in item))
+    return isinstance(status, str) and (status in DOCUMENTED or (bool(status) and "ended_at" in item))

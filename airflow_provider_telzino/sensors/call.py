@@ -131,6 +131,6 @@ class TelzinoCallSensor(WaitingTask, BaseSensorOperator):
             return PokeReturnValue(wait.observe(record), record)
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return the pause after a poke, which Airflow's modes ask for: not less than the API asked for."""
+        """Return the pause after a poke, for Airflow's modes: at least as long as the API has asked for."""
         interval: float = super()._get_next_poke_interval(*args, **kwargs)
         return max(interval, self._retry_after)

@@ -1,8 +1,8 @@
 """What tasks that wait for a call share.
 
 ``arguments`` has the classes that sensor and operators derive from, with the parameters of a wait;
-``deferral`` waits, defers, resumes and ends the task; ``without_workers`` lets it begin and end in the
-triggerer.
+``deferral`` waits, defers and resumes; ``call_task`` requests the record and ends the task according to it;
+``without_workers`` lets a task begin and end in the triggerer.
 """
 
 from __future__ import annotations

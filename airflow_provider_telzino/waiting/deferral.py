@@ -48,7 +48,7 @@ class DeferrableWait(TriggererTask, CallTask):
 
     deferrable: bool
     timeout_error: type[TelzinoTimeoutError] = TelzinoTimeoutError
-    after_timeout = "The call itself may still go on."
+    after_timeout = "The call itself may still be in progress."
     """What a timeout's message adds about the call."""
 
     # --- The start of a task ---
