@@ -130,8 +130,8 @@ def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
         for field in ("to_number", "summary_text", "call_context")
         if record[field]
     ]
-    # Under `dag.test()` some Airflows tell what their processes say to each other, and 3.0 puts the variables
-    # of a failed task's functions into a box (docs/versions.md).
+    # Under `dag.test()` some Airflows log the messages between their processes, and 3.0 puts the variables of
+    # a failed task's functions into a box (docs/versions.md).
     not_ours = ["[debug", "│"] if version("apache-airflow").startswith("3.0.") else ["[debug"]
     lines = runs["log"].splitlines()
     log = "\n".join(line for line in lines if not any(mark in line for mark in not_ours))

@@ -65,7 +65,7 @@ def test_a_proxy_without_a_scheme(
     make_hook: HookMaker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is taken for http://, as requests does."""
+    """It counts as http://, as in requests."""
     connect(f"https://{NAME}", extra={"ca_bundle": str(bundle)})
     proxy = Proxy(server)
     monkeypatch.setenv("HTTPS_PROXY", proxy.address)
@@ -88,7 +88,7 @@ def test_no_proxy(
     host: str,
     exempt: str,
 ) -> None:
-    """Hosts, domains, ports and networks are exempt, as requests has it."""
+    """Hosts, domains, ports and networks are exempt, by the rules of requests."""
     connect(f"https://{host}:443", extra={"timeout": 0.3})
     proxy = Proxy(server)
     monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")

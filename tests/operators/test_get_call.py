@@ -15,7 +15,7 @@ from tests.support.waiting_tasks import (
 )
 from tests.support.waits import Run
 
-pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+pytestmark = pytest.mark.usefixtures("connected")
 
 
 def test_multiple_outputs_with_a_bad_outcome(sandbox: Sandbox) -> None:

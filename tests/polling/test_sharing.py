@@ -75,7 +75,7 @@ async def test_one_session_and_one_token(sandbox: Sandbox, clock: Clock, connect
 
 
 async def test_an_id_in_capitals_is_found_in_the_list(sandbox: Sandbox, clock: Clock) -> None:
-    """The event has it as the task gave it."""
+    """The event contains it as the task gave it."""
     calls = [sandbox.add_call("completed") for _ in range(2)]
 
     events = await clock.events(start(trigger({"id": call["id"].upper()}) for call in calls))

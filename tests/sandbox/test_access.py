@@ -22,7 +22,7 @@ def fetched(api: requests.Session) -> str:
     return str(api.post("/oauth/token", json=CREDENTIALS).json()["access_token"])
 
 
-def look(api: requests.Session, token: str) -> int:
+def status_with(api: requests.Session, token: str) -> int:
     """Return the status of a request with this token."""
     return api.get("/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code
 
@@ -34,7 +34,7 @@ def test_fetch_a_token(api: requests.Session) -> None:
     assert answer.status_code == 200
     token = answer.json()
     assert (token["token_type"], token["expires_in"]) == ("Bearer", 86_400)
-    assert look(api, token["access_token"]) == 200
+    assert status_with(api, token["access_token"]) == 200
     assert fetched(api) != token["access_token"]
 
 
@@ -87,10 +87,10 @@ def test_a_token_expires(sandbox: Sandbox, api: requests.Session) -> None:
     token = fetched(api)
 
     sandbox.clock.advance(86_399)
-    before = look(api, token)
+    before = status_with(api, token)
     sandbox.clock.advance(1)
 
-    assert (before, look(api, token), look(api, ACCESS_TOKEN)) == (200, 401, 200)
+    assert (before, status_with(api, token), status_with(api, ACCESS_TOKEN)) == (200, 401, 200)
 
 
 def test_revoke_tokens(sandbox: Sandbox, api: requests.Session) -> None:
@@ -101,7 +101,11 @@ def test_revoke_tokens(sandbox: Sandbox, api: requests.Session) -> None:
 
     assert sandbox.tokens == [ACCESS_TOKEN, token]
 
-    assert (look(api, token), look(api, ACCESS_TOKEN), look(api, fetched(api))) == (401, 401, 200)
+    assert (status_with(api, token), status_with(api, ACCESS_TOKEN), status_with(api, fetched(api))) == (
+        401,
+        401,
+        200,
+    )
 
 
 def test_own_credentials() -> None:

@@ -25,7 +25,7 @@ class Links(HTMLParser):
         self.inline: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Look at one element."""
+        """Collect from one element."""
         named = dict(attributes)
         self.addresses += [value for name in ("src", "href") if (value := named.get(name)) is not None]
         self.inline += [name for name in named if name.startswith("on") or name == "style"]

@@ -22,7 +22,7 @@ from tests.support.waiting_tasks import (
 )
 from tests.support.waits import Run
 
-pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+pytestmark = pytest.mark.usefixtures("connected")
 
 
 def test_poke_uses_one_session_and_one_token(

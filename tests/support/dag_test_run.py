@@ -78,8 +78,8 @@ def run_example(name: str, conf: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def finish_after_the_first_look(sandbox: Sandbox, call_id: str, status: str) -> None:
-    """End the call as soon as the task has looked at it once, so that the task has something to wait for."""
+def finish_after_the_first_poll(sandbox: Sandbox, call_id: str, status: str) -> None:
+    """End the call as soon as the task has polled it once, so that the task has something to wait for."""
     while not any(call_id in request.path for request in sandbox.requests):
         time.sleep(0.05)
     sandbox.finish(call_id, status)
@@ -93,7 +93,7 @@ def main() -> None:
         for status in sys.argv[1:]:
             call = sandbox.add_call("in_progress")
             arguments = (sandbox, call["id"], status)
-            threading.Thread(target=finish_after_the_first_look, args=arguments, daemon=True).start()
+            threading.Thread(target=finish_after_the_first_poll, args=arguments, daemon=True).start()
             result = run_example("example_telzino_wait_for_call", {"call_id": call["id"]})
             results[status] = result | {"sandbox": sandbox.call(call["id"])}
     for name, conf in PLACING.items():

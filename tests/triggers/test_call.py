@@ -13,7 +13,7 @@ from airflow_provider_telzino.triggers import call
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from tests.support.waits import TaskInstance, first_event
 
-pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+pytestmark = pytest.mark.usefixtures("connected")
 
 
 @pytest.mark.parametrize("waiting", [TaskInstance(), None])

@@ -24,7 +24,7 @@ from tests.conftest import AGENT_ID, CALL_ID
 from tests.support.triggerer import ABLE, BOTH, END, TASK, Supervisor, fire, first_event_type
 from tests.support.waits import Run, TaskInstance, first_event, rebuilt
 
-pytestmark = [ABLE, pytest.mark.usefixtures("connected", "quick_retries")]
+pytestmark = [ABLE, pytest.mark.usefixtures("connected")]
 
 
 def test_it_reads_the_outputs_of_other_tasks(sandbox: Sandbox, supervisor: Supervisor) -> None:

@@ -22,7 +22,7 @@ from tests.conftest import AGENT_ID, CALL_ID
 from tests.support.triggerer import ABLE, BOTH, END, UNABLE
 from tests.support.waits import Run
 
-pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+pytestmark = pytest.mark.usefixtures("connected")
 
 
 @pytest.fixture
