@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 def test_a_timeout_names_the_last_status(live: dict[str, Any], make: MakeTask) -> None:
     """The error says which status was last seen, and for how long."""
     with pytest.raises(
-        exceptions.TelzinoTimeoutError, match=r"timeout of 1 s.*dialing, for \d\.\d s"
+        exceptions.TelzinoTimeoutError, match=r"timeout of 1 s.*dialing, for \d+\.\d s"
     ) as caught:
         Run(make(call_id=live["id"], timeout=1)).to_the_end()
 
@@ -60,9 +60,12 @@ def test_the_deadline_is_absolute(live: dict[str, Any]) -> None:
 
 def test_the_triggers_deadline_comes_before_airflows(live: dict[str, Any]) -> None:
     """Airflow's own timeout leaves the trigger a minute and an interval to emit its event."""
+    before = time.time()
+
     deferral = Run(sensor(call_id=live["id"], timeout=1_000, poke_interval=20)).step("execute")
 
-    assert deferral.timeout.total_seconds() == pytest.approx(1_080, abs=1)
+    airflows, ours = deferral.timeout.total_seconds(), deferral.trigger.deadline
+    assert ours - time.time() + 80 <= airflows <= ours - before + 80
 
 
 def test_a_call_that_ends_in_the_last_moment_counts(sandbox: Sandbox, live: dict[str, Any]) -> None:
