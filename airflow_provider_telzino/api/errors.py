@@ -61,7 +61,7 @@ def no_token(settings: Settings) -> TelzinoError:
 def _maybe_placed(request: ApiRequest) -> str:
     if request.idempotent:
         return ""
-    return " The call may have been placed nevertheless: look for it before you place it again."
+    return " The call may have been placed all the same: search for it before you place it again."
 
 
 def too_large(settings: Settings, request: ApiRequest) -> TelzinoError:
@@ -109,7 +109,7 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
         )
     if status >= 500 or status == 408:
         return TelzinoUnavailableError(
-            f"The API answered with an error of its own ({status}).{_maybe_placed(request)}",
+            f"The API answered with a server error ({status}).{_maybe_placed(request)}",
             retry_after=parse_retry_after(answer.retry_after, answer.date),
             **about,
         )

@@ -11,7 +11,7 @@ from airflow_provider_telzino import __version__
 HEADERS = {
     "User-Agent": f"airflow-provider-telzino/{__version__}",
     "Accept": "application/json",
-    "Accept-Encoding": "identity",  # Compressed answers are read all the same.
+    "Accept-Encoding": "identity",  # Compressed answers are read, too.
 }
 MAX_BODY_BYTES = 10 * 1024 * 1024
 

@@ -25,7 +25,7 @@ BACKOFF_CAP = 60.0  # seconds: upper bound of any wait, unless Retry-After asks 
 NOT_FOUND_FOR = (
     15.0  # seconds for which a 404 isn't final: a call that was just placed may not be visible yet
 )
-MAX_RETRY_AFTER = 24 * 3600.0  # seconds; a larger value is taken for a mistake
+MAX_RETRY_AFTER = 24 * 3600.0  # seconds; a larger value counts as a mistake
 MIN_REQUEST_TIME = 1.0  # seconds for one request, however little time is left
 
 _SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")

@@ -303,12 +303,9 @@ class TelzinoAsyncHook(TelzinoHookBase):
         self, call_id: str, agent_id: str | None = None, *, retry_for: float = RETRY_FOR
     ) -> Record:
         """Get a call's record; see :meth:`TelzinoHook.get_call`."""
-        started = time.monotonic()
         settings = await self.load(retry_for)
         request = self._build(settings, agent_id, endpoints.get_call_request, call_id)
-        # The time that Airflow took for the connection counts, but there is always one try.
-        time_left = max(0.0, retry_for - (time.monotonic() - started))
-        return await self._run(settings, request, answers.read_record, time_left)
+        return await self._run(settings, request, answers.read_record, retry_for)
 
     async def list_calls(
         self, status: str | CallStatus | None = None, agent_id: str | None = None
