@@ -14,8 +14,8 @@ from airflow_provider_telzino.version_compat import triggers_can_run_tasks
 from tests.conftest import AGENT_ID
 from tests.support.waits import rebuilt
 
-ABLE = pytest.mark.skipif(not triggers_can_run_tasks(), reason="this Airflow doesn't support it")
-UNABLE = pytest.mark.skipif(triggers_can_run_tasks(), reason="this Airflow supports it")
+FROM_3_3 = pytest.mark.skipif(not triggers_can_run_tasks(), reason="triggers run tasks from Airflow 3.3 on")
+BEFORE_3_3 = pytest.mark.skipif(triggers_can_run_tasks(), reason="triggers run tasks on this Airflow")
 BOTH: dict[str, Any] = {"end_from_trigger": True, "start_from_trigger": True}
 TASK = {"dag_id": "calls", "task_id": "wait", "run_id": "run 1", "map_index": -1, "try_number": 1}
 END = {

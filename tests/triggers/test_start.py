@@ -21,10 +21,10 @@ from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger
 from tests.conftest import AGENT_ID, CALL_ID
-from tests.support.triggerer import ABLE, BOTH, END, TASK, Supervisor, fire, first_event_type
+from tests.support.triggerer import BOTH, END, FROM_3_3, TASK, Supervisor, fire, first_event_type
 from tests.support.waits import Run, TaskInstance, first_event, rebuilt
 
-pytestmark = [ABLE, pytest.mark.usefixtures("connected")]
+pytestmark = [FROM_3_3, pytest.mark.usefixtures("connected")]
 
 
 def test_it_reads_the_outputs_of_other_tasks(sandbox: Sandbox, supervisor: Supervisor) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from airflow_provider_telzino.rules.waiting import Wait
 from airflow_provider_telzino.sandbox import Sandbox
-from tests.support.triggerer import ABLE, TASK, Supervisor, ending, fire, first_event_type
+from tests.support.triggerer import FROM_3_3, TASK, Supervisor, ending, fire, first_event_type
 from tests.support.waits import rebuilt
 
-pytestmark = [ABLE, pytest.mark.usefixtures("connected", "quick_retries")]
+pytestmark = [FROM_3_3, pytest.mark.usefixtures("connected", "quick_retries")]
 
 
 def test_success_is_pushed(sandbox: Sandbox, supervisor: Supervisor) -> None:

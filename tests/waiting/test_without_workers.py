@@ -19,7 +19,7 @@ from airflow_provider_telzino.rules.waiting import DEFERRAL_MARGIN
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, CALL_ID
-from tests.support.triggerer import ABLE, BOTH, END, UNABLE
+from tests.support.triggerer import BEFORE_3_3, BOTH, END, FROM_3_3
 from tests.support.waits import Run
 
 pytestmark = pytest.mark.usefixtures("connected")
@@ -71,7 +71,7 @@ def test_the_output_of_a_mapped_task_is_refused(dag: DAG) -> None:
         TelzinoCallSensor(task_id="wait", call_id=mapped.output, start_from_trigger=True)
 
 
-@ABLE
+@FROM_3_3
 def test_what_airflow_passes_to_the_trigger(dag: DAG) -> None:
     """Literals and templates as they are, outputs by task and key, and the time that the task has."""
     place = placing()
@@ -103,7 +103,7 @@ def test_what_airflow_passes_to_the_trigger(dag: DAG) -> None:
     }
 
 
-@ABLE
+@FROM_3_3
 def test_what_is_changed_after_a_task_is_made_counts(dag: DAG) -> None:
     """A cluster policy, the return of a DAG function, and mapped tasks that read the output come later."""
     task = TelzinoCallSensor(task_id="wait", call_id=CALL_ID, timeout=600, **BOTH)
@@ -120,7 +120,7 @@ def test_what_is_changed_after_a_task_is_made_counts(dag: DAG) -> None:
     assert start.trigger_kwargs["end"] is None
 
 
-@ABLE
+@FROM_3_3
 def test_of_a_record_only_the_ids_are_kept(dag: DAG) -> None:
     """Airflow stores what a trigger is given, and a record has personal data."""
     record = {"id": CALL_ID, "agent_id": AGENT_ID, "to_number": "+15005550100", "at": datetime.max}
@@ -155,7 +155,7 @@ def test_mapped_tasks_start_on_a_worker(dag: DAG) -> None:
     assert mapped.start_trigger_args is None
 
 
-@ABLE
+@FROM_3_3
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -173,7 +173,7 @@ def test_what_airflow_omits_is_warned_of(dag: DAG, arguments: Any, words: str) -
         TelzinoCallSensor(task_id="ordinary", call_id=CALL_ID, start_from_trigger=True, **arguments)
 
 
-@ABLE
+@FROM_3_3
 def test_a_mapped_task_warns_in_its_log(
     dag: DAG, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_mapped_task_warns_in_its_log(
     assert "`start_from_trigger` does not apply to mapped tasks" in task_log.text
 
 
-@UNABLE
+@BEFORE_3_3
 def test_on_an_older_airflow_a_worker_does_it(
     dag: DAG, sandbox: Sandbox, task_log: pytest.LogCaptureFixture
 ) -> None:
