@@ -77,19 +77,23 @@ def checked_call_id(value: object) -> str:
     return checked_uuid("call_id", value, fix)
 
 
-def agent_of(call: object, agent_id: str | None) -> str | None:
-    """Return the agent that made a call: the one that the task names, else the record's, if there is one."""
-    if agent_id or not isinstance(call, Mapping):
-        return agent_id
-    return call.get("agent_id")
-
-
 def checked_agent_id(value: object) -> str:
     """Check an agent's id. It is required: the API has no default agent."""
     where = "Set it as `agent_id` of the task or hook, or as Agent ID in the connection."
     if value is None or value == "":
         raise TelzinoConfigurationError(f"There is no `agent_id`. {where}")
     return checked_uuid("agent_id", value, where)
+
+
+def checked_agent_of(call: object, agent_id: object) -> str | None:
+    """Check the agent that made a call: the one that the task names, or else the one in the call's record.
+
+    Returns:
+        Its id; ``None`` if neither names one, which means the connection's.
+    """
+    if not agent_id and isinstance(call, Mapping):
+        agent_id = call.get("agent_id")
+    return checked_agent_id(agent_id) if agent_id else None
 
 
 def checked_status(value: str | CallStatus) -> CallStatus:

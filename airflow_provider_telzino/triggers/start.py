@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_telzino.api.arguments import agent_of, checked_agent_id, checked_call_id
+from airflow_provider_telzino.api.arguments import checked_agent_of, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
 from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, CallEvent
@@ -104,10 +104,9 @@ class TelzinoCallStartTrigger(TelzinoTrigger):
         given = {name: getattr(self, name) for name in ("call_id", "agent_id", "telzino_conn_id")}
         for name, (task_id, key) in self.outputs.items():
             given[name] = await asyncio.to_thread(self._output, name, task_id, key)
-        agent_id = agent_of(given["call_id"], given["agent_id"])
         return (
             checked_call_id(given["call_id"]),
-            checked_agent_id(agent_id) if agent_id else None,
+            checked_agent_of(given["call_id"], given["agent_id"]),
             str(given["telzino_conn_id"]),
         )
 

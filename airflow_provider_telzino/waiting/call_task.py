@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_provider_telzino.api.arguments import agent_of, checked_agent_id, naming_the_connection
+from airflow_provider_telzino.api.arguments import checked_agent_of, naming_the_connection
 from airflow_provider_telzino.exceptions import (
     TelzinoCallEndedBadlyError,
     TelzinoNotFoundError,
@@ -61,9 +61,8 @@ class CallTask(BaseOperator):
         return None
 
     def _agent_id(self) -> str | None:
-        agent_id = agent_of(self.call_id, self.agent_id)
         with naming_the_connection(self.telzino_conn_id):
-            return checked_agent_id(agent_id) if agent_id else None
+            return checked_agent_of(self.call_id, self.agent_id)
 
     # --- The outcome ---
 
