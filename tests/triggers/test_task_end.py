@@ -107,7 +107,7 @@ def test_under_dag_test_a_worker_ends_the_task(sandbox: Sandbox, supervisor: Sup
     assert supervisor.xcoms == {}
 
 
-def test_an_outage_before_the_record_is_outlived(sandbox: Sandbox, supervisor: Supervisor) -> None:
+def test_an_outage_before_the_record_is_waited_out(sandbox: Sandbox, supervisor: Supervisor) -> None:
     """The list says that the call has ended, but its record is unavailable: it is requested again."""
     calls = [sandbox.add_call("completed") for _ in range(2)]
     for call in calls:

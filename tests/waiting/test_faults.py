@@ -28,7 +28,9 @@ pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
 
 @pytest.mark.slow
 @ALL
-def test_an_outage_is_outlived(sandbox: Sandbox, live: dict[str, Any], later: Later, make: MakeTask) -> None:
+def test_an_outage_is_waited_out(
+    sandbox: Sandbox, live: dict[str, Any], later: Later, make: MakeTask
+) -> None:
     """The wait continues through thirty failures of every kind, up to the true outcome."""
 
     def fail() -> None:
