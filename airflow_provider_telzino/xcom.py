@@ -50,10 +50,11 @@ class TaskEnd(NamedTuple):
         Args:
             record: The record.
             task_instance: The task's.
-            log: The logger for a warning about fields that the record lacks.
+            log: The logger for a warning about an unknown status, or about fields that the record lacks.
             began_here: Whether the task began in the triggerer.
         """
-        pushed = dict(xcoms(self.policy.cut(record, log), self.multiple_outputs)) if self.do_xcom_push else {}
+        value = self.policy.success_value(record, log)
+        pushed = dict(xcoms(value, self.multiple_outputs)) if self.do_xcom_push else {}
         # In a thread: a backend may write to an object store, and all triggers share this event loop.
         await asyncio.to_thread(self._set, pushed, task_instance, began_here)
 

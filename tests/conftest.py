@@ -34,7 +34,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 from airflow_provider_telzino.api import retry  # noqa: E402  # after the environment is set
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook, TelzinoHook  # noqa: E402
-from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator  # noqa: E402
+from airflow_provider_telzino.operators.call import (  # noqa: E402
+    TelzinoGetCallOperator,
+    TelzinoPlaceCallOperator,
+)
+from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator  # noqa: E402
 from airflow_provider_telzino.sandbox import (  # noqa: E402
     ACCESS_TOKEN,
     CLIENT_ID,
@@ -142,7 +146,9 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         TelzinoHook,
         TelzinoAsyncHook,
         TelzinoCallSensor,
+        TelzinoGetCallOperator,
         TelzinoPlaceCallOperator,
+        TelzinoGetTranscriptOperator,
         TelzinoCallTrigger,
         TelzinoCallStartTrigger,
     ):

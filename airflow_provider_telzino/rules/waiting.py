@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import TERMINAL_STATUSES, CallStatus, has_ended
+from airflow_provider_telzino.models import DOCUMENTED, TERMINAL_STATUSES, CallStatus, has_ended
 
 DEFAULT_POLL_INTERVAL = 10.0  # seconds between two polls
 DEFAULT_TIMEOUT = 2 * 3600.0  # seconds until a wait gives up
@@ -21,6 +21,9 @@ MIN_POLL_INTERVAL = 0.1  # seconds; a smaller interval would only load the API
 MAX_DURATION = 366 * 86_400.0  # seconds
 DEFERRAL_MARGIN = 60.0  # seconds that Airflow gives a trigger beyond the trigger's own deadline and interval
 JITTER = 0.02  # the share of the interval by which a pause may be shorter or longer
+UNKNOWN = (
+    "unknown"  # in `fail_on` and `skip_on`: each status that a call has ended in and that isn't documented
+)
 
 Record = Mapping[str, Any]
 
@@ -218,10 +221,16 @@ def next_step(
 # --- What a call's outcome does to the task ---
 
 
+def outcome_name(status: str | None) -> str:
+    """Return the name by which ``fail_on`` and ``skip_on`` mean the status that a call has ended in."""
+    return UNKNOWN if status is None or status not in DOCUMENTED else status
+
+
 class OutcomePolicy(NamedTuple):
     """What a call's outcome does to the task, and how much of the record is pushed."""
 
     fail_on: frozenset[str]
+    """Names as :func:`outcome_name` gives them."""
     skip_on: frozenset[str]
     record_fields: tuple[str, ...] | None
 
@@ -253,7 +262,23 @@ class OutcomePolicy(NamedTuple):
 
     def is_success(self, status: str | None) -> bool:
         """Whether a call that has ended in a status lets the task succeed."""
-        return status not in self.fail_on | self.skip_on
+        return outcome_name(status) not in self.fail_on | self.skip_on
+
+    def is_skip(self, status: str) -> bool:
+        """Whether a call that has ended in a status skips the task."""
+        return outcome_name(status) in self.skip_on
+
+    def success_value(self, record: Record, log: Any) -> dict[str, Any]:
+        """Return what a task that succeeds pushes; a status that isn't documented gets a warning."""
+        if outcome_name(record["status"]) == UNKNOWN:
+            log.warning(
+                "Call %s ended with %s, which is not a documented status. The task succeeds; to fail or skip "
+                'it, add "%s" to `fail_on` or `skip_on`.',
+                record["id"],
+                record["status"],
+                UNKNOWN,
+            )
+        return self.cut(record, log)
 
     def cut(self, record: Record, log: Any) -> dict[str, Any]:
         """Keep only ``record_fields`` of a record. Those that it lacks are left out, with a warning."""
@@ -293,10 +318,10 @@ def _statuses(argument: str, given: Collection[str]) -> frozenset[str]:
         for each in _names(argument, given, "statuses, such as ('failed',)")
     )
     terminal = sorted(status.value for status in TERMINAL_STATUSES)
-    if wrong := sorted(names.difference(terminal)):
+    if wrong := sorted(names.difference(terminal, (UNKNOWN,))):
         raise TelzinoConfigurationError(
             f"`{argument}` has {', '.join(map(repr, wrong))}; the statuses that a call can end in are "
-            f"{', '.join(terminal)}."
+            f"{', '.join(terminal)}, and {UNKNOWN} for any that isn't documented."
         )
     return names
 

@@ -27,8 +27,9 @@ class WaitingTask(DeferrableWait, BaseOperator):
         agent_id: The agent that makes the call (UUID); by default that of the record given as ``call_id``, or
             the connection's. Templated.
         telzino_conn_id: The Airflow connection, of type ``telzino``. Templated.
-        fail_on: Statuses that fail the task. The record is pushed first.
-        skip_on: Statuses that skip the task. The record is pushed first.
+        fail_on: Statuses that fail the task. The record is pushed first. ``"unknown"`` means any status
+            that a call has ended in and that Telzino doesn't document.
+        skip_on: Statuses that skip the task, as in ``fail_on``. The record is pushed first.
         record_fields: Push only these fields of the record, to keep personal data out of Airflow's database.
         deferrable: Wait in the triggerer, at almost no cost. ``False`` waits on a worker; a sensor does so in
             Airflow's ``mode``: ``poke`` or ``reschedule``.

@@ -15,7 +15,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoOutcomeError,
     TelzinoTransientError,
 )
-from airflow_provider_telzino.rules.waiting import OutcomePolicy
+from airflow_provider_telzino.rules.waiting import UNKNOWN, OutcomePolicy, outcome_name
 from airflow_provider_telzino.xcom import xcoms
 
 if TYPE_CHECKING:
@@ -76,15 +76,16 @@ class CallTask(BaseOperator):
             TelzinoOutcomeError: The status is in ``fail_on``. The record has been pushed.
             AirflowSkipException: The status is in ``skip_on``. The record has been pushed.
         """
-        status, pushed = record["status"], self.policy.cut(record, self.log)
+        status = record["status"]
         if self.policy.is_success(status):
-            return pushed
-        self._push(context, pushed)
-        if status in self.policy.skip_on:
-            raise AirflowSkipException(f"Call {record['id']} ended with {status}, which is in `skip_on`.")
+            return self.policy.success_value(record, self.log)
+        self._push(context, self.policy.cut(record, self.log))
+        outcome = status if outcome_name(status) != UNKNOWN else f'{status} (not documented: "{UNKNOWN}")'
+        if self.policy.is_skip(status):
+            raise AirflowSkipException(f"Call {record['id']} ended with {outcome}, which is in `skip_on`.")
         with self._softly():
             raise self.outcome_error(status)(
-                f"The call ended with {status}{_sip_code(record)}, which is in `fail_on`."
+                f"The call ended with {outcome}{_sip_code(record)}, which is in `fail_on`."
                 + (" Its record is in XCom." if self.do_xcom_push else ""),
                 conn_id=self.telzino_conn_id,
                 call_id=record["id"],

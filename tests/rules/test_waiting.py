@@ -235,9 +235,33 @@ class TestOutcomePolicy:
         assert policy.skip_on == {"no_answer"}
 
     @pytest.mark.parametrize(
+        ("fail_on", "skip_on", "status", "outcome"),
+        [
+            (("unknown",), (), "voicemail", "fails"),
+            ((), ("unknown",), "voicemail", "is skipped"),
+            (("failed",), ("busy",), "voicemail", "succeeds"),
+            (("unknown",), (), "unknown", "fails"),  # should Telzino name a status so
+            (("unknown",), (), "completed", "succeeds"),
+            (("unknown",), (), "busy", "succeeds"),
+            (("failed",), ("unknown",), "failed", "fails"),
+            (("failed",), ("busy",), "busy", "is skipped"),
+        ],
+    )
+    def test_what_an_outcome_does_to_the_task(
+        self, fail_on: Any, skip_on: Any, status: str, outcome: str
+    ) -> None:
+        """``"unknown"`` stands for each status that isn't documented, and for no other."""
+        policy = OutcomePolicy.checked(fail_on, skip_on, None)
+
+        assert policy.is_success(status) is (outcome == "succeeds")
+        assert policy.is_skip(status) is (outcome == "is skipped")
+
+    @pytest.mark.parametrize(
         ("fail_on", "skip_on", "record_fields", "words"),
         [
-            (("no-answer",), (), None, "`fail_on` has 'no-answer'.*busy, completed, failed, no_answer"),
+            (("no-answer",), (), None, "`fail_on` has 'no-answer'.*busy, completed, failed, no_answer, and"),
+            (("voicemail",), (), None, "`fail_on` has 'voicemail'.* unknown for any that isn't documented"),
+            (("unknown",), ("unknown",), None, "unknown is in both `fail_on` and `skip_on`"),
             (("dialing",), (), None, "`fail_on` has 'dialing'"),
             ("failed", (), None, r"`fail_on` should be a list or tuple of statuses, such as \('failed',\)"),
             ((5,), (), None, "`fail_on` should be"),

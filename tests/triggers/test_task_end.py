@@ -13,6 +13,8 @@ from airflow_provider_telzino.sandbox import Sandbox
 from tests.support.triggerer import FROM_3_3, TASK, Supervisor, ending, fire, first_event_type
 from tests.support.waits import rebuilt
 
+ENDED_AT = "2026-06-11T12:54:15.354244+00:00"
+
 pytestmark = [FROM_3_3, pytest.mark.usefixtures("connected", "quick_retries")]
 
 
@@ -52,6 +54,32 @@ def test_other_outcomes_resume_on_a_worker(sandbox: Sandbox, supervisor: Supervi
 
     assert event.payload["outcome"] == "ended"
     assert event.payload["status"] == status
+    assert supervisor.xcoms == {}
+
+
+def test_an_unknown_status_is_a_success_with_a_warning(
+    sandbox: Sandbox, supervisor: Supervisor, task_log: pytest.LogCaptureFixture
+) -> None:
+    """As on a worker."""
+    record = sandbox.add_call("voicemail", ended_at=ENDED_AT)
+
+    event = fire(ending(record))
+
+    assert type(event).__name__ == "TaskSuccessEvent"
+    assert supervisor.xcoms == {("wait", "return_value"): record}
+    assert f"Call {record['id']} ended with voicemail, which is not a documented status" in task_log.text
+
+
+@pytest.mark.parametrize("argument", ["fail_on", "skip_on"])
+def test_an_unknown_status_that_fails_or_skips_is_left_to_a_worker(
+    sandbox: Sandbox, supervisor: Supervisor, argument: str
+) -> None:
+    """With ``"unknown"`` it is an outcome like the others."""
+    record = sandbox.add_call("voicemail", ended_at=ENDED_AT)
+
+    event = fire(ending(record, **{argument: ["unknown"]}))
+
+    assert event.payload["status"] == "voicemail"
     assert supervisor.xcoms == {}
 
 

@@ -24,7 +24,15 @@ from tests.support.waiting_tasks import (
 )
 from tests.support.waits import Run
 
+ENDED_AT = "2026-06-11T12:54:15.354244+00:00"
+
 pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+
+
+def unknown_statuses(task_log: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings about a status."""
+    warnings = [each.getMessage() for each in task_log.records if each.levelname == "WARNING"]
+    return [each for each in warnings if "documented status" in each]
 
 
 @ALL
@@ -94,11 +102,55 @@ def test_by_default_only_failed_fails(sandbox: Sandbox, make: MakeTask, status: 
 
 
 @ALL
-def test_an_unknown_status_with_an_end_is_terminal(sandbox: Sandbox, make: MakeTask) -> None:
-    """A status that Telzino may add one day ends the wait when ``ended_at`` is set."""
-    record = sandbox.add_call(status="voicemail", ended_at="2026-06-11T12:54:15.354244+00:00")
+def test_an_unknown_status_with_an_end_is_terminal(
+    sandbox: Sandbox, make: MakeTask, task_log: pytest.LogCaptureFixture
+) -> None:
+    """A status that Telzino may add one day ends the wait when ``ended_at`` is set, with a warning."""
+    record = sandbox.add_call(status="voicemail", ended_at=ENDED_AT)
 
-    assert Run(make(call_id=record["id"])).to_the_end()["status"] == "voicemail"
+    assert Run(make(call_id=record["id"])).to_the_end() == record
+    (warning,) = unknown_statuses(task_log)
+    assert f"Call {record['id']} ended with voicemail, which is not a documented status" in warning
+    assert '"unknown" to `fail_on` or `skip_on`' in warning
+
+
+@ALL
+def test_an_unknown_status_fails_the_task_that_asks_for_it(sandbox: Sandbox, make: MakeTask) -> None:
+    """With ``"unknown"`` in ``fail_on``: without retries, and the record was pushed first."""
+    record = sandbox.add_call(status="voicemail", ended_at=ENDED_AT)
+    run = Run(make(call_id=record["id"], fail_on=["failed", "unknown"]))
+
+    with pytest.raises(
+        exceptions.TelzinoCallEndedBadlyError, match=r'voicemail \(not documented: "unknown"\)'
+    ):
+        run.to_the_end()
+
+    assert run.ti.xcoms == {"return_value": record}
+
+
+@ALL
+def test_an_unknown_status_skips_the_task_that_asks_for_it(
+    sandbox: Sandbox, live: dict[str, Any], later: Later, make: MakeTask
+) -> None:
+    """With ``"unknown"`` in ``skip_on``, also when the call ends during the wait."""
+    later.after_requests(sandbox, 2, lambda: sandbox.finish(live["id"], status="voicemail"))
+    run = Run(make(call_id=live["id"], skip_on=["unknown"]))
+
+    with pytest.raises(AirflowSkipException, match="voicemail"):
+        run.to_the_end()
+
+    assert run.ti.xcoms["return_value"]["status"] == "voicemail"
+
+
+@ALL
+def test_a_documented_status_gets_no_warning(
+    sandbox: Sandbox, make: MakeTask, task_log: pytest.LogCaptureFixture
+) -> None:
+    """``"unknown"`` doesn't stand for it either."""
+    record = sandbox.add_call(status="busy")
+
+    assert Run(make(call_id=record["id"], fail_on=["unknown"])).to_the_end() == record
+    assert unknown_statuses(task_log) == []
 
 
 @ALL
