@@ -39,6 +39,8 @@ class CallStatus(str, Enum):
 TERMINAL_STATUSES = frozenset(
     {CallStatus.COMPLETED, CallStatus.NO_ANSWER, CallStatus.BUSY, CallStatus.FAILED},
 )
+NEVER_CONNECTED = TERMINAL_STATUSES - {CallStatus.COMPLETED}
+"""Of a call that ended so, ``transcript_id`` and ``summary_text`` are null for good."""
 DOCUMENTED: Mapping[str, CallStatus] = {status.value: status for status in CallStatus}
 
 
@@ -49,6 +51,14 @@ def has_ended(record: Mapping[str, Any]) -> bool:
     """
     known = DOCUMENTED.get(record["status"])
     return known.is_terminal if known is not None else record.get("ended_at") is not None
+
+
+def awaits_transcript(record: Mapping[str, Any]) -> bool:
+    """Whether the record of a call that has ended has no ``transcript_id``, but may get one.
+
+    The API has it when a call completes. It may come seconds later.
+    """
+    return record.get("transcript_id") is None and record["status"] not in NEVER_CONNECTED
 
 
 def is_record(record: object) -> bool:

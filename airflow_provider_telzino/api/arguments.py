@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import CallStatus
+from airflow_provider_telzino.models import CallStatus, awaits_transcript, has_ended
 
 MAX_CONTEXT_CHARACTERS = 4_000
 MAX_METADATA_BYTES = 16 * 1024
@@ -94,6 +94,37 @@ def checked_agent_of(call: object, agent_id: object) -> str | None:
     if not agent_id and isinstance(call, Mapping):
         agent_id = call.get("agent_id")
     return checked_agent_id(agent_id) if agent_id else None
+
+
+def id_of(record: Mapping[str, Any]) -> str | None:
+    """Return the id of a record for an error. If it isn't one, it may be personal data."""
+    call_id = record.get("id")
+    return call_id if is_uuid(call_id) else None
+
+
+def checked_ended_record(record: Mapping[str, Any]) -> None:
+    """Check a record that stands for its call's transcript: complete enough, and of a call that has ended."""
+    call_id = id_of(record)
+    missing = [name for name in ("status", "transcript_id") if name not in record]
+    problem = None
+    if missing:
+        problem = (
+            f"The call record has no {' and no '.join(f'`{each}`' for each in missing)}. If it was cut by "
+            "`record_fields`, add it there."
+        )
+    elif not isinstance(record["status"], str):
+        problem = f"The `status` of the call record should be text, but is {_kind(record['status'])}."
+    elif not has_ended(record):
+        problem = (
+            f"The call record is not final: its status is {record['status']}. Wait until the call has ended."
+        )
+    elif awaits_transcript(record) and call_id is None:
+        problem = (
+            "The call record has no `transcript_id` yet, and no `id` to request it again. If it was cut by "
+            "`record_fields`, add `id` there."
+        )
+    if problem is not None:
+        raise TelzinoConfigurationError(problem, call_id=call_id)
 
 
 def checked_status(value: str | CallStatus) -> CallStatus:

@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_telzino.api.arguments import is_uuid, naming_the_task
+from airflow_provider_telzino.api.arguments import (
+    agent_of,
+    checked_ended_record,
+    id_of,
+    naming_the_connection,
+    naming_the_task,
+)
 from airflow_provider_telzino.exceptions import (
     TelzinoConfigurationError,
     TelzinoNotFoundError,
     TelzinoNoTranscriptError,
     TelzinoUnreadableAnswerError,
 )
-from airflow_provider_telzino.models import has_ended
-from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, seconds
+from airflow_provider_telzino.models import awaits_transcript
+from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, flag, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 
 TranscriptContent = Literal["text", "entries", "log"]
 
-DEFAULT_TRANSCRIPT_TIMEOUT = 60.0  # seconds until a transcript must be in the call logs
+DEFAULT_TRANSCRIPT_TIMEOUT = 60.0  # seconds until a transcript must be there
 
 
 class TelzinoGetTranscriptOperator(BaseOperator):
@@ -34,18 +40,21 @@ class TelzinoGetTranscriptOperator(BaseOperator):
 
     Args:
         transcript_id: The transcript (UUID), or the final record of its call, such as ``place.output``; then
-            the record's ``agent_id`` is used unless the task names an agent. Templated.
+            the record's ``agent_id`` is used unless the task names an agent. A record of a completed call
+            that has no ``transcript_id`` yet is requested again until it has one. Templated.
         content: What to push: the ``text``, the ``entries`` (a list of ``text``, ``speaker``, ``timestamp``,
             ``is_partial``, ``created_at``), or the whole call ``log`` as the API gives it.
         include_partial: Keep partial entries: those that a later entry replaced while somebody was speaking.
         agent_id: The agent that made the call (UUID); by default the record's or the connection's. Templated.
         telzino_conn_id: The Airflow connection, of type ``telzino``. Templated.
-        poll_interval: Seconds between two searches, or a ``timedelta``.
-        timeout: Seconds until the wait for a call log that isn't there yet gives up, or a ``timedelta``.
+        skip_on_missing: Skip the task if the call never connected, instead of failing it.
+        poll_interval: Seconds between two requests for what isn't there yet, or a ``timedelta``.
+        timeout: Seconds until the wait for ``transcript_id`` and call log gives up, or a ``timedelta``.
 
     Raises:
         TelzinoNoTranscriptError: The call never connected. The task fails without retries.
-        TelzinoNotFoundError: The call log is not there when ``timeout`` is over, or has no text.
+        TelzinoNotFoundError: There is no ``transcript_id`` or no call log when ``timeout`` is over, or the
+            log has no text.
         TelzinoError: The API refused; see ``airflow_provider_telzino.exceptions``.
     """
 
@@ -60,6 +69,7 @@ class TelzinoGetTranscriptOperator(BaseOperator):
         include_partial: bool = False,
         agent_id: str | None = None,
         telzino_conn_id: str = "telzino_default",
+        skip_on_missing: bool = False,
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
         timeout: float | timedelta = DEFAULT_TRANSCRIPT_TIMEOUT,
         **kwargs: Any,
@@ -71,26 +81,26 @@ class TelzinoGetTranscriptOperator(BaseOperator):
                 raise TelzinoConfigurationError(f"`content` should be one of {known}.")
             self.poll_interval = max(seconds("poll_interval", poll_interval), MIN_POLL_INTERVAL)
             self.timeout = seconds("timeout", timeout)
+            self.skip_on_missing = flag("skip_on_missing", skip_on_missing)
+            self.include_partial = flag("include_partial", include_partial)
         self.transcript_id = transcript_id
         self.content = content
-        self.include_partial = include_partial
         self.agent_id = agent_id
         self.telzino_conn_id = telzino_conn_id
 
     def execute(self, context: Context) -> Any:
-        """Find the call log, and wait a little if it isn't there yet.
+        """Find the call log, and wait a little if it, or the transcript's id, isn't there yet.
 
         Returns:
             Text, entries or call log, for XCom.
         """
         from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
-        agent_id, transcript_id = self.agent_id, self.transcript_id
-        if isinstance(transcript_id, Mapping):
-            agent_id = agent_id or transcript_id.get("agent_id")
-            transcript_id = self._id_in(transcript_id)
-        with TelzinoHook(self.telzino_conn_id, agent_id) as hook:
-            log = self._wait_for(hook, transcript_id)
+        transcript_id, deadline = self.transcript_id, time.monotonic() + self.timeout
+        with TelzinoHook(self.telzino_conn_id, agent_of(transcript_id, self.agent_id)) as hook:
+            if isinstance(transcript_id, Mapping):
+                transcript_id = self._id_of(hook, transcript_id, deadline)
+            log = self._wait_for_log(hook, transcript_id, deadline)
         if self.content == "text":
             return self._text_of(log)
         if self.content == "log" and self.include_partial:
@@ -98,8 +108,41 @@ class TelzinoGetTranscriptOperator(BaseOperator):
         entries = self._entries_of(log)
         return entries if self.content == "entries" else {**log, "transcript_json": entries}
 
-    def _wait_for(self, hook: TelzinoHook, transcript_id: str) -> Record:
-        deadline = time.monotonic() + self.timeout
+    def _id_of(self, hook: TelzinoHook, record: Mapping[str, Any], deadline: float) -> str:
+        """Return the id of a call's transcript; wait for it if the call's record doesn't have it yet."""
+        with naming_the_connection(self.telzino_conn_id):
+            checked_ended_record(record)
+        if awaits_transcript(record):
+            record = self._wait_for_id(hook, record["id"], deadline)
+        if record.get("transcript_id") is not None:
+            return str(record["transcript_id"])
+        never = f"The call ended with {record['status']}: it never connected, so it has no transcript."
+        if self.skip_on_missing:
+            raise AirflowSkipException(f"{never} Skipped, since `skip_on_missing` is set.")
+        raise TelzinoNoTranscriptError(
+            f"{never} To skip the task instead, set `skip_on_missing=True`.",
+            conn_id=self.telzino_conn_id,
+            call_id=id_of(record),
+        )
+
+    def _wait_for_id(self, hook: TelzinoHook, call_id: str, deadline: float) -> Record:
+        """Request the record of a call that has ended until it has a ``transcript_id``."""
+        self.log.info("The record of call %s had no `transcript_id` yet. Requesting it again.", call_id)
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            record = hook.get_call(call_id, retry_for=left)
+            if not awaits_transcript(record):
+                return record
+            if left == 0:
+                raise TelzinoNotFoundError(
+                    f"The call ended with {record['status']}, but its record had no `transcript_id` when the "
+                    f"timeout of {self.timeout:g} s was over. Give the task a longer `timeout`, or retries.",
+                    conn_id=self.telzino_conn_id,
+                    call_id=call_id,
+                )
+            self._pause(deadline)
+
+    def _wait_for_log(self, hook: TelzinoHook, transcript_id: str, deadline: float) -> Record:
         known: set[str] = set()  # so that further searches read only the newest logs
         while True:
             left = deadline - time.monotonic()
@@ -111,7 +154,11 @@ class TelzinoGetTranscriptOperator(BaseOperator):
                 if is_last:
                     raise
                 self.log.info("%s Searching again.", error)
-                time.sleep(min(self.poll_interval, max(0.0, deadline - time.monotonic())))
+                self._pause(deadline)
+
+    def _pause(self, deadline: float) -> None:
+        """Sleep until the next request is due, which is the last one at the deadline."""
+        time.sleep(min(self.poll_interval, max(0.0, deadline - time.monotonic())))
 
     def _text_of(self, log: Record) -> str:
         text = log.get("transcript_text")
@@ -134,31 +181,3 @@ class TelzinoGetTranscriptOperator(BaseOperator):
                 conn_id=self.telzino_conn_id,
             )
         return [entry for entry in entries if self.include_partial or not entry.get("is_partial")]
-
-    def _id_in(self, record: Mapping[str, Any]) -> str:
-        # Only an id is named: whatever else stands there may be personal data.
-        call_id = record.get("id") if is_uuid(record.get("id")) else None
-        about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": call_id}
-        missing = [name for name in ("status", "transcript_id") if name not in record]
-        if missing:
-            raise TelzinoConfigurationError(
-                f"The call record has no {' and no '.join(f'`{each}`' for each in missing)}. If it was cut "
-                "by `record_fields`, add it there.",
-                **about,
-            )
-        if not isinstance(record["status"], str):
-            kind = type(record["status"]).__name__
-            raise TelzinoConfigurationError(
-                f"The `status` of the call record should be text, but is of type {kind}.", **about
-            )
-        if not has_ended(record):
-            raise TelzinoConfigurationError(
-                f"The call record is not final: its status is {record['status']}. Wait until the call has "
-                "ended.",
-                **about,
-            )
-        if record["transcript_id"] is None:
-            raise TelzinoNoTranscriptError(
-                f"The call ended with {record['status']}; its record has no `transcript_id`.", **about
-            )
-        return str(record["transcript_id"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
@@ -22,6 +23,15 @@ def get(transcript_id: Any, **arguments: Any) -> Any:
     """Run the task."""
     defaults: dict[str, Any] = {"task_id": "transcript", "poll_interval": 0.1, "timeout": 20}
     return TelzinoGetTranscriptOperator(transcript_id=transcript_id, **(defaults | arguments)).execute({})
+
+
+class MovableTime:
+    """A monotonic clock of the operator's that only its own sleeping moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.slept: list[float] = []
+        clock = SimpleNamespace(sleep=self.slept.append, monotonic=lambda: sum(self.slept))
+        monkeypatch.setattr("airflow_provider_telzino.operators.transcript.time", clock)
 
 
 @pytest.fixture
@@ -184,12 +194,92 @@ def test_a_call_that_never_connected(sandbox: Sandbox, status: str) -> None:
     """It will never have a transcript: the task fails without retries and without a request."""
     record = sandbox.add_call(status)
 
-    with pytest.raises(exceptions.TelzinoNoTranscriptError, match=status) as caught:
+    with pytest.raises(exceptions.TelzinoNoTranscriptError, match=f"{status}.*`skip_on_missing") as caught:
         get(record)
 
     assert isinstance(caught.value, AirflowFailException)
     assert caught.value.call_id == record["id"]
     assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("status", ["no_answer", "busy", "failed"])
+def test_a_call_that_never_connected_may_be_skipped(sandbox: Sandbox, status: str) -> None:
+    """With ``skip_on_missing``, without a request either."""
+    record = sandbox.add_call(status)
+
+    with pytest.raises(AirflowSkipException, match=status):
+        get(record, skip_on_missing=True)
+
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("skip_on_missing", [False, True])
+def test_a_transcript_id_that_is_not_there_yet_is_waited_for(
+    sandbox: Sandbox, record: dict[str, Any], skip_on_missing: bool
+) -> None:
+    """The record is requested again until it has one, which may be seconds after the end of the call."""
+    early = record | {"transcript_id": None}
+    sandbox.faults.next("GET", record["id"], raw_body=json.dumps(early).encode(), times=2)
+
+    text = get(early, skip_on_missing=skip_on_missing)
+
+    assert text == get(record["transcript_id"])
+    assert [record["id"] in request.path for request in sandbox.requests] == [True, True, True, False, False]
+
+
+def test_the_wait_for_a_transcript_id_outlives_an_outage(sandbox: Sandbox, record: dict[str, Any]) -> None:
+    """As every wait does."""
+    sandbox.faults.next("GET", record["id"], status=503, times=2)
+
+    assert get(record | {"transcript_id": None})
+
+
+@pytest.mark.parametrize(("timeout", "pauses"), [(0, []), (25, [10, 10, 5])])
+def test_the_wait_for_a_transcript_id_is_bounded(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, timeout: float, pauses: list[float]
+) -> None:
+    """An error that a retry may get over, with ``skip_on_missing``, too: the call did connect."""
+    passed = MovableTime(monkeypatch)
+    record = sandbox.add_call("completed", transcript_id=None)
+
+    with pytest.raises(
+        exceptions.TelzinoNotFoundError, match="no `transcript_id` when the timeout"
+    ) as caught:
+        get(record, timeout=timeout, poll_interval=10, skip_on_missing=True)
+
+    assert caught.value.call_id == record["id"]
+    assert not isinstance(caught.value, AirflowFailException)
+    assert passed.slept == pauses
+    assert len(sandbox.requests) == len(pauses) + 1
+
+
+def test_both_waits_share_the_timeout(
+    sandbox: Sandbox, record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the wait for the id has used is lost for the wait for the log."""
+    passed = MovableTime(monkeypatch)
+    early = record | {"transcript_id": None}
+    sandbox.faults.next("GET", record["id"], raw_body=json.dumps(early).encode(), times=4)
+    sandbox.faults.next("GET", "call-logs", raw_body=NO_LOGS, times=1_000)
+
+    with pytest.raises(exceptions.TelzinoNotFoundError, match="newest 5,000 call logs"):
+        get(early, timeout=60, poll_interval=10)
+
+    assert passed.slept == [10] * 6
+
+
+def test_a_status_that_is_not_documented_may_have_a_transcript(
+    sandbox: Sandbox, record: dict[str, Any]
+) -> None:
+    """Nobody knows whether such a call connected: its record is requested again, too."""
+    given = {
+        "id": record["id"],
+        "status": "transferred",
+        "ended_at": record["ended_at"],
+        "transcript_id": None,
+    }
+
+    assert get(given)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +291,11 @@ def test_a_call_that_never_connected(sandbox: Sandbox, status: str) -> None:
         ({"id": CALL_ID, "status": "queued", "room_name": "r"}, "no `transcript_id`"),
         ({"id": CALL_ID, "status": ["completed"], "transcript_id": CALL_ID}, "`status` .* of type list"),
         ({"id": "John", "to_number": "+18135551234"}, "no `status` and no `transcript_id`"),
+        (
+            {"status": "completed", "transcript_id": None},
+            "no `transcript_id` yet, and no `id`.*`record_fields`",
+        ),
+        ({"id": "John", "status": "completed", "transcript_id": None}, "no `transcript_id` yet, and no `id`"),
         ("None", "`transcript_id` should be a UUID"),
     ],
 )
@@ -220,6 +315,8 @@ def test_a_record_that_is_not_final(sandbox: Sandbox, given: Any, words: str) ->
         ({"content": ["text"]}, "`content` should be one of text, entries, log"),
         ({"poll_interval": "10"}, "`poll_interval` should be seconds"),
         ({"timeout": -1}, "`timeout` should be seconds"),
+        ({"skip_on_missing": "False"}, "`skip_on_missing` should be True or False"),
+        ({"include_partial": "False"}, "`include_partial` should be True or False"),
     ],
 )
 def test_a_wrong_argument_fails_the_parse_and_names_the_task(wrong: dict[str, Any], words: str) -> None:
