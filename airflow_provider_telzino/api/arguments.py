@@ -155,7 +155,13 @@ def checked_number(to_number: object) -> str:
 def checked_context(call_context: object) -> str:
     """Check ``call_context``: text of limited length."""
     if not isinstance(call_context, str):
-        raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.")
+        fix = ""
+        if isinstance(call_context, (int, float, Mapping, list, tuple, set)):
+            fix = (
+                " With `render_template_as_native_obj=True`, a template's text becomes a Python value if it "
+                'reads like one: add a word to the template, as in "Details: {{ params.details }}".'
+            )
+        raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.{fix}")
     if any("\ud800" <= character <= "\udfff" for character in call_context):
         raise TelzinoConfigurationError(
             "`call_context` contains a lone surrogate, which is no character: it can't be sent as UTF-8."
@@ -172,17 +178,29 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
     """Check ``metadata``: a JSON object of limited size."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
         what = "a mapping with keys of other types" if isinstance(metadata, Mapping) else _kind(metadata)
+        fix = ""
+        if isinstance(metadata, str):
+            fix = (
+                " A template of a whole mapping becomes text: give a mapping of templates, such as "
+                "{'crm_id': '{{ params.crm_id }}'}, or set `render_template_as_native_obj=True` for the DAG."
+            )
         raise TelzinoConfigurationError(
-            f"`metadata` should be a mapping with text keys (a JSON object), but is {what}."
+            f"`metadata` should be a mapping with text keys (a JSON object), but is {what}.{fix}"
         )
     try:
         # Compact UTF-8, the smallest form of JSON, so that nothing is refused that the API may accept.
-        compact = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        compact = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))
         size = len(compact.encode())
     except (TypeError, ValueError, RecursionError):
         raise TelzinoConfigurationError(
-            "`metadata` contains a value that JSON doesn't have (such as a date, a set, NaN or a lone "
-            "surrogate). Convert it to text or a number first."
+            "`metadata` contains a value that JSON doesn't have (such as a date, a set or a lone surrogate). "
+            "Convert it to text or a number first."
+        ) from None
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except ValueError:
+        raise TelzinoConfigurationError(
+            "`metadata` contains NaN or infinity, which JSON doesn't have. Omit it, or convert it to text."
         ) from None
     if size > MAX_METADATA_BYTES:
         raise TelzinoConfigurationError(
