@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -18,6 +18,8 @@ from airflow_provider_telzino.models import CallStatus, awaits_transcript, has_e
 
 MAX_CONTEXT_CHARACTERS = 4_000
 MAX_METADATA_BYTES = 16 * 1024
+
+TEMPLATE_MARKS = ("{{", "{%")  # text with one of them is a Jinja template
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
@@ -42,6 +44,25 @@ def naming_the_task(task_id: str) -> Iterator[None]:
     except TelzinoConfigurationError as error:
         error.task_id = task_id
         raise
+
+
+def is_literal(value: object) -> bool:
+    """Whether a value is known when the DAG is parsed: it has no template, and doesn't stand for another."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in TEMPLATE_MARKS)
+    if isinstance(value, Mapping):
+        return all(map(is_literal, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(is_literal, value))
+    # What Airflow resolves when the task runs: an XComArg and its kind, a function, an object with templates.
+    return not (callable(value) or hasattr(value, "resolve") or hasattr(value, "template_fields"))
+
+
+def check_literals(given: Mapping[str, Any], **checks: Callable[[Any], object]) -> None:
+    """Check the arguments of these names, as far as they are given and literals."""
+    for name, check in checks.items():
+        if name in given and is_literal(given[name]):
+            check(given[name])
 
 
 def is_uuid(value: object) -> bool:
@@ -102,6 +123,21 @@ def id_of(record: Mapping[str, Any]) -> str | None:
     return call_id if is_uuid(call_id) else None
 
 
+def checked_transcript(value: object) -> None:
+    """Check what names a transcript: its id, or the record of a call that has ended."""
+    if isinstance(value, Mapping):
+        checked_ended_record(value)
+        if value["transcript_id"] is None:  # There is none, or none yet.
+            return
+        value = value["transcript_id"]
+    checked_transcript_id(value)
+
+
+def checked_transcript_id(value: object) -> str:
+    """Check a transcript's id."""
+    return checked_uuid("transcript_id", value, "Take it from the record of a completed call.")
+
+
 def checked_ended_record(record: Mapping[str, Any]) -> None:
     """Check a record that stands for its call's transcript: complete enough, and of a call that has ended."""
     call_id = id_of(record)
@@ -125,6 +161,11 @@ def checked_ended_record(record: Mapping[str, Any]) -> None:
         )
     if problem is not None:
         raise TelzinoConfigurationError(problem, call_id=call_id)
+
+
+def checked_optional_agent_id(value: object) -> str | None:
+    """Check the id of the agent that a task names; ``None`` if it names none."""
+    return checked_agent_id(value) if value else None
 
 
 def checked_status(value: str | CallStatus) -> CallStatus:

@@ -65,9 +65,8 @@ class TelzinoHookBase(BaseHook):
         return RetryRules(idempotent=idempotent, retry_for=retry_for, log=self.log)
 
     def _transcript_id(self, transcript_id: object) -> str:
-        fix = "Take it from the record of a completed call."
         with arguments.naming_the_connection(self.telzino_conn_id):
-            return arguments.checked_uuid("transcript_id", transcript_id, fix)
+            return arguments.checked_transcript_id(transcript_id)
 
     def _no_such_transcript(self, transcript_id: str) -> TelzinoNotFoundError:
         return TelzinoNotFoundError(

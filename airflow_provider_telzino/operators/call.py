@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.api import endpoints
-from airflow_provider_telzino.api.arguments import checked_agent_id, checked_metadata, naming_the_connection
+from airflow_provider_telzino.api.arguments import (
+    check_literals,
+    checked_agent_id,
+    checked_call_id,
+    checked_metadata,
+    naming_the_connection,
+)
 from airflow_provider_telzino.exceptions import OUTCOME_ERRORS, TelzinoOutcomeError
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.rules.dialling import Dial, with_identity
@@ -45,7 +51,14 @@ class TelzinoGetCallOperator(WaitingOperator):
     def __init__(self, *, call_id: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call_id = call_id
+        self.check_template_fields()
         self.use_triggerer()
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        super().check_arguments(given)
+        check_literals(given, call_id=checked_call_id)
 
     def execute(self, context: Context) -> Any:
         """Get the record; wait for it if the call has not ended.

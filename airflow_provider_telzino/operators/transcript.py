@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_telzino.api.arguments import (
-    agent_of,
+    check_literals,
+    checked_agent_of,
     checked_ended_record,
+    checked_optional_agent_id,
+    checked_transcript,
     id_of,
     naming_the_connection,
     naming_the_task,
@@ -24,6 +28,7 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.models import awaits_transcript
 from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, MIN_POLL_INTERVAL, flag, seconds
+from airflow_provider_telzino.waiting.parse_checks import ParseChecks
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -35,7 +40,15 @@ TranscriptContent = Literal["text", "entries", "log"]
 DEFAULT_TRANSCRIPT_TIMEOUT = 60.0  # seconds until a transcript must be there
 
 
-class TelzinoGetTranscriptOperator(BaseOperator):
+def checked_content(content: TranscriptContent) -> TranscriptContent:
+    """Check what of a transcript is to be pushed."""
+    if content not in get_args(TranscriptContent):
+        known = ", ".join(get_args(TranscriptContent))
+        raise TelzinoConfigurationError(f"`content` should be one of {known}.")
+    return content
+
+
+class TelzinoGetTranscriptOperator(ParseChecks, BaseOperator):
     """Push the transcript of a call to XCom. It is searched for in the agent's newest 5,000 call logs.
 
     Args:
@@ -76,17 +89,29 @@ class TelzinoGetTranscriptOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         with naming_the_task(self.task_id):
-            if content not in get_args(TranscriptContent):
-                known = ", ".join(get_args(TranscriptContent))
-                raise TelzinoConfigurationError(f"`content` should be one of {known}.")
+            self.content = checked_content(content)
             self.poll_interval = max(seconds("poll_interval", poll_interval), MIN_POLL_INTERVAL)
             self.timeout = seconds("timeout", timeout)
             self.skip_on_missing = flag("skip_on_missing", skip_on_missing)
             self.include_partial = flag("include_partial", include_partial)
         self.transcript_id = transcript_id
-        self.content = content
         self.agent_id = agent_id
         self.telzino_conn_id = telzino_conn_id
+        self.check_template_fields()
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        flags = ("include_partial", "skip_on_missing")
+        check_literals(
+            given,
+            transcript_id=checked_transcript,
+            content=checked_content,
+            agent_id=checked_optional_agent_id,
+            poll_interval=functools.partial(seconds, "poll_interval"),
+            timeout=functools.partial(seconds, "timeout"),
+            **{name: functools.partial(flag, name) for name in flags},
+        )
 
     def execute(self, context: Context) -> Any:
         """Find the call log, and wait a little if it, or the transcript's id, isn't there yet.
@@ -97,7 +122,7 @@ class TelzinoGetTranscriptOperator(BaseOperator):
         from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
         transcript_id, deadline = self.transcript_id, time.monotonic() + self.timeout
-        with TelzinoHook(self.telzino_conn_id, agent_of(transcript_id, self.agent_id)) as hook:
+        with TelzinoHook(self.telzino_conn_id, checked_agent_of(transcript_id, self.agent_id)) as hook:
             if isinstance(transcript_id, Mapping):
                 transcript_id = self._id_of(hook, transcript_id, deadline)
             log = self._wait_for_log(hook, transcript_id, deadline)

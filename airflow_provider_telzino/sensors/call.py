@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_provider_telzino.api.arguments import naming_the_task
+from airflow_provider_telzino.api.arguments import check_literals, checked_call_id, naming_the_task
 from airflow_provider_telzino.api.retry import RETRY_FOR
 from airflow_provider_telzino.exceptions import TelzinoSensorTimeoutError, TelzinoTransientError
 from airflow_provider_telzino.rules.waiting import (
@@ -78,7 +79,19 @@ class TelzinoCallSensor(WaitingTask, BaseSensorOperator):
             )
         self._poking: tuple[TelzinoHook, Wait] | None = None
         self._retry_after = 0.0  # seconds that the API has asked to wait
+        self.check_template_fields()
         self.use_triggerer()
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        super().check_arguments(given)
+        check_literals(
+            given,
+            call_id=checked_call_id,
+            poke_interval=functools.partial(seconds, "poke_interval"),
+            soft_fail=functools.partial(flag, "soft_fail"),
+        )
 
     @property
     def defers(self) -> bool:

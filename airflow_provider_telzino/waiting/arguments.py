@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_telzino.api.arguments import naming_the_task
+from airflow_provider_telzino.api.arguments import check_literals, checked_optional_agent_id, naming_the_task
 from airflow_provider_telzino.rules.waiting import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
@@ -18,9 +19,10 @@ from airflow_provider_telzino.rules.waiting import (
     seconds,
 )
 from airflow_provider_telzino.waiting.deferral import DeferrableWait
+from airflow_provider_telzino.waiting.parse_checks import ParseChecks
 
 
-class WaitingTask(DeferrableWait, BaseOperator):
+class WaitingTask(ParseChecks, DeferrableWait, BaseOperator):
     """Base of every task that waits for a call. It has the parameters that they all share.
 
     Args:
@@ -70,6 +72,18 @@ class WaitingTask(DeferrableWait, BaseOperator):
             self.end_from_trigger = flag("end_from_trigger", end_from_trigger)
             self.wants_start_from_trigger = flag("start_from_trigger", start_from_trigger)
 
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        OutcomePolicy.checked(given.get("fail_on", ()), given.get("skip_on", ()), given.get("record_fields"))
+        flags = ("deferrable", "end_from_trigger", "start_from_trigger")
+        check_literals(
+            given,
+            agent_id=checked_optional_agent_id,
+            timeout=functools.partial(seconds, "timeout"),
+            **{name: functools.partial(flag, name) for name in flags},
+        )
+
     @property
     def wait_timeout(self) -> float:
         """Seconds until the wait gives up."""
@@ -102,6 +116,17 @@ class WaitingOperator(WaitingTask):
             self.wait_for_completion = flag("wait_for_completion", wait_for_completion)
             self.poll_interval = max(seconds("poll_interval", poll_interval), MIN_POLL_INTERVAL)
             self.soft_fail = flag("soft_fail", soft_fail)
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        super().check_arguments(given)
+        check_literals(
+            given,
+            wait_for_completion=functools.partial(flag, "wait_for_completion"),
+            poll_interval=functools.partial(seconds, "poll_interval"),
+            soft_fail=functools.partial(flag, "soft_fail"),
+        )
 
     @property
     def defers(self) -> bool:

@@ -154,7 +154,9 @@ def test_an_invalid_id_is_left_to_a_worker(
 def test_the_worker_names_an_invalid_id() -> None:
     """Its error is the one that every task has."""
     event = fire(TelzinoCallStartTrigger(call_id="no-id"))
-    run = Run(TelzinoCallSensor(task_id="wait", call_id="no-id"))
+    task = TelzinoCallSensor(task_id="wait", call_id="{{ params.call_id }}")
+    task.call_id = "no-id"  # as rendered
+    run = Run(task)
 
     with pytest.raises(TelzinoConfigurationError, match="`call_id` should be a UUID"):
         run.step("execute_complete", event=event.payload)

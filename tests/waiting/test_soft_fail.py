@@ -50,6 +50,9 @@ def test_an_error_skips(connect: ConnectionSetter, sandbox: Sandbox, make: MakeT
 
 @ALL
 def test_an_invalid_argument_skips(make: MakeTask) -> None:
-    """Even a task that can't start skips."""
+    """Even a task that can't start skips, if it is a template that gave the argument."""
+    task = make(call_id="{{ params.call_id }}", soft_fail=True)
+    task.call_id = "nonsense"  # as rendered
+
     with pytest.raises(AirflowSkipException, match="`call_id`"):
-        Run(make(call_id="nonsense", soft_fail=True)).to_the_end()
+        Run(task).to_the_end()

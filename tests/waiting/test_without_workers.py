@@ -56,7 +56,7 @@ def test_what_a_trigger_cannot_read_is_refused(dag: DAG, make_call_id: Any) -> N
     TelzinoCallSensor(task_id="ordinary", call_id=call_id, end_from_trigger=True)
 
 
-@pytest.mark.parametrize("call_id", [["{{ ti.xcom_pull('place') }}"], 5, {"id": [CALL_ID]}])
+@pytest.mark.parametrize("call_id", [["{{ ti.xcom_pull('place') }}"], {"id": ["{{ params.call_id }}"]}])
 def test_what_is_not_text_is_refused(dag: DAG, call_id: Any) -> None:
     """A list could contain a template that a trigger can't read, or personal data."""
     with pytest.raises(TelzinoConfigurationError, match=r"`call_id` of task wait is of type .*template"):
