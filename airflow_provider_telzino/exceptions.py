@@ -40,8 +40,11 @@ class TelzinoError(AirflowException):
         return text.encode("utf-8", "replace").decode()
 
 
-class TelzinoConfigurationError(TelzinoError):
-    """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent."""
+class TelzinoConfigurationError(TelzinoError, AirflowFailException):
+    """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent.
+
+    Airflow doesn't retry it.
+    """
 
 
 class TelzinoConnectionNotFoundError(TelzinoConfigurationError):
@@ -60,8 +63,11 @@ class TelzinoNotFoundError(TelzinoError):
     """The agent, call or transcript doesn't exist (404)."""
 
 
-class TelzinoBadRequestError(TelzinoError):
-    """The API refused the request's parameters (400); the message names the fields that it mentions."""
+class TelzinoBadRequestError(TelzinoError, AirflowFailException):
+    """The API refused the request's parameters (400); the message names the fields that it mentions.
+
+    Airflow doesn't retry it.
+    """
 
 
 class TelzinoTransientError(TelzinoError):
@@ -101,8 +107,8 @@ class TelzinoUnreadableAnswerError(TelzinoTransientError):
     """An answer that doesn't match the API reference: cut off, not JSON, too large, or without its fields."""
 
 
-class TelzinoOutcomeError(TelzinoError):
-    """The call ended in a status of ``fail_on``. A retry of the task that placed it dials again."""
+class TelzinoOutcomeError(TelzinoError, AirflowFailException):
+    """The call ended in a status of ``fail_on``. The outcome won't change, so Airflow doesn't retry it."""
 
 
 class TelzinoNoAnswerError(TelzinoOutcomeError):
@@ -117,8 +123,12 @@ class TelzinoCallFailedError(TelzinoOutcomeError):
     """The call that the task placed could not be put through."""
 
 
-class TelzinoCallEndedBadlyError(TelzinoOutcomeError, AirflowFailException):
-    """The same in a task that only waits. The outcome won't change, so the task fails without retries."""
+class TelzinoCallEndedBadlyError(TelzinoOutcomeError):
+    """The same in a task that only waits for the call."""
+
+
+class TelzinoDialTimeoutError(TelzinoError, AirflowFailException):
+    """Nobody could be called within ``dial_timeout``. Airflow doesn't retry it."""
 
 
 class TelzinoUnknownPlacementError(TelzinoError):

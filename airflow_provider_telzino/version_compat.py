@@ -88,6 +88,15 @@ def _has_synchronous_supervisor() -> bool:
     return supervisor is not None and not hasattr(supervisor, "asend")
 
 
+def time_trigger(moment: datetime) -> Any:
+    """Return Airflow's own trigger that fires at a moment. It moved to a provider with Airflow 3."""
+    try:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+    except ImportError:
+        from airflow.triggers.temporal import DateTimeTrigger  # type: ignore[no-redef, import-not-found]
+    return DateTimeTrigger(moment)
+
+
 def task_state_store(context: Any) -> Any:
     """Return what Airflow keeps for this task between its tries (from 3.3); ``None`` on an older one."""
     return context.get("task_state_store")

@@ -14,6 +14,12 @@ from airflow_provider_telzino.rules.waiting import OutcomePolicy
 from airflow_provider_telzino.version_compat import set_xcom
 
 RETURN_VALUE = "return_value"  # the XCom key that downstream tasks read by default
+ATTEMPTS = "attempts"  # the XCom key of all calls of a task that places them
+
+
+def attempt_summary(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is pushed of each call of a task that places them: nothing personal."""
+    return {name: call.get(name) for name in ("id", "status", "created_at")}
 
 
 class TaskEnd(NamedTuple):
@@ -24,6 +30,8 @@ class TaskEnd(NamedTuple):
     multiple_outputs: bool
     is_dag_result: bool = False
     """Whether the DAG's own result is this task's output (from Airflow 3.3)."""
+    earlier_attempts: list[dict[str, Any]] | None = None
+    """The calls before this one, if the task has placed them; ``None`` if it only waits."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a trigger's argument."""
@@ -34,13 +42,15 @@ class TaskEnd(NamedTuple):
             "do_xcom_push": self.do_xcom_push,
             "multiple_outputs": self.multiple_outputs,
             "is_dag_result": self.is_dag_result,
+            "earlier_attempts": self.earlier_attempts,
         }
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> TaskEnd:
         """Read it from a trigger's argument."""
         policy = OutcomePolicy.checked(given["fail_on"], given["skip_on"], given["record_fields"])
-        return cls(policy, given["do_xcom_push"], given["multiple_outputs"], given["is_dag_result"])
+        names = ("do_xcom_push", "multiple_outputs", "is_dag_result", "earlier_attempts")
+        return cls(policy, **{name: given[name] for name in names})
 
     async def push(
         self, record: Mapping[str, Any], task_instance: Any, log: Any, *, began_here: bool
@@ -55,6 +65,8 @@ class TaskEnd(NamedTuple):
         """
         value = self.policy.success_value(record, log)
         pushed = dict(xcoms(value, self.multiple_outputs)) if self.do_xcom_push else {}
+        if self.earlier_attempts is not None and self.do_xcom_push:
+            pushed[ATTEMPTS] = [*self.earlier_attempts, attempt_summary(record)]
         # In a thread: a backend may write to an object store, and all triggers share this event loop.
         await asyncio.to_thread(self._set, pushed, task_instance, began_here)
 

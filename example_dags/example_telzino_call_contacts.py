@@ -1,6 +1,7 @@
 """Call all contacts that a task gives, and get the transcripts of those who answered.
 
-One mapped task a contact: each is retried on its own, and each calls its contact once.
+One mapped task for each contact: each calls within the calling hours of its contact, and once more if nobody
+answers.
 """
 
 from __future__ import annotations
@@ -26,23 +27,33 @@ from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOp
             type="array",
             items={"type": "string", "pattern": "^[+][1-9][0-9]{1,14}$"},
             description="E.164. The defaults are numbers of the sandbox.",
-        )
+        ),
+        "timezone": Param("America/New_York", type="string", description="Of all contacts."),
     },
 )
 def example_telzino_call_contacts() -> None:
-    """Call each contact, and read what those said who answered."""
+    """Call each contact, and read what those who answered said."""
 
     @task(show_return_value_in_logs=False)  # phone numbers are personal data: not for logs
     def contacts(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Say whom to call, and what the agent shall know. Yours come from a database."""
-        numbers = (params or {})["to_numbers"]
+        """Return whom to call, and what the agent should know. Yours come from a database."""
+        given = params or {}
         return [
-            {"to_number": number, "call_context": "Ask how they liked our service.", "metadata": {"row": row}}
-            for row, number in enumerate(numbers)
+            {
+                "to_number": number,
+                "timezone": given["timezone"],
+                "call_context": "Ask how they liked our service.",
+                "metadata": {"row": row},
+            }
+            for row, number in enumerate(given["to_numbers"])
         ]
 
     call = TelzinoPlaceCallOperator.partial(
         task_id="call",
+        redial_on=["no_answer"],
+        max_attempts=2,
+        redial_delay=timedelta(hours=3),
+        calling_hours=("09:00", "20:00"),
         fail_on=[],  # one who isn't reached must not stop the tasks that come next
         record_fields=["id", "agent_id", "status", "ended_at", "transcript_id"],  # no personal data in XCom
         poll_interval=5,

@@ -1,7 +1,7 @@
-"""Call somebody until they answer: up to four times, half an hour apart.
+"""Call somebody until they answer: up to four times, half an hour apart, from 9:00 to 20:00 of their time.
 
-A retry of the task dials again only if its last call ended in a status of ``fail_on``. After a crash or an
-outage it goes on with the call that it has placed.
+One task does all of it, without a worker between the calls. Airflow's retries are for crashes and outages:
+they continue with the call that the task has placed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
-    params={"to_number": Param(type="string", pattern="^[+][1-9][0-9]{1,14}$", description="E.164.")},
+    params={
+        "to_number": Param(type="string", pattern="^[+][1-9][0-9]{1,14}$", description="E.164."),
+        "timezone": Param("America/New_York", type="string", description="Of the callee."),
+    },
 )
 def example_telzino_redial() -> None:
     """Call, call again, and give up at last."""
@@ -28,20 +31,24 @@ def example_telzino_redial() -> None:
         task_id="call",
         to_number="{{ params.to_number }}",
         call_context="You are calling to confirm an appointment tomorrow at 2pm.",
-        fail_on=["no_answer", "busy"],
+        redial_on=["no_answer", "busy"],
+        max_attempts=4,
+        redial_delay=timedelta(minutes=30),
+        calling_hours=("09:00", "20:00"),
+        timezone="{{ params.timezone }}",
+        fail_on=["no_answer", "busy", "failed"],  # the outcome of the last call
         retries=3,
-        retry_delay=timedelta(minutes=30),
         poll_interval=5,
     )
 
     @task
     def confirmed(record: dict[str, Any]) -> str:
-        """Go on after a call that somebody answered, or that could not be put through."""
+        """Continue after a call that somebody answered."""
         return f"Call {record['id']} ended with {record['status']}."
 
     @task(trigger_rule="all_failed")
     def give_up() -> str:
-        """Write a letter instead. The record of the last call is in the XCom of ``call``."""
+        """Write a letter instead. The XCom ``attempts`` of the task ``call`` has all calls."""
         return "Nobody was reached."
 
     confirmed(call.output)  # type: ignore[arg-type]  # a task's output stands for what it returns

@@ -1,101 +1,136 @@
-"""Places a task's call exactly once: carries out what ``airflow_provider_telzino.rules.dialling`` decides."""
+"""Places a task's calls, each exactly once: finds those that it has placed, and dials if the rules say so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.exceptions import (
+    TelzinoBadRequestError,
+    TelzinoCredentialsError,
     TelzinoError,
     TelzinoNotFoundError,
+    TelzinoPermissionError,
     TelzinoTransientError,
     TelzinoUnknownPlacementError,
 )
 from airflow_provider_telzino.models import has_ended
+from airflow_provider_telzino.placing.memory import Memory
 from airflow_provider_telzino.placing.search import CallSearch, InconclusiveSearchError
 from airflow_provider_telzino.placing.task_run import read_task_run
-from airflow_provider_telzino.placing.task_state import StoredState, UnreadableError, UnwritableError
-from airflow_provider_telzino.rules import dialling
-from airflow_provider_telzino.rules.dialling import (
+from airflow_provider_telzino.placing.task_state import (
+    CallId,
+    StoredCalls,
+    TaskState,
+    UnreadableError,
+    UnwritableError,
+)
+from airflow_provider_telzino.rules import search as rules
+from airflow_provider_telzino.rules.attempts import (
     Attach,
     Dial,
-    SearchPlan,
-    TaskState,
-    decide,
-    exhaustive_search,
-    plan_search,
+    Done,
+    RedialRules,
+    Step,
+    WaitUntil,
+    next_step,
 )
+from airflow_provider_telzino.rules.identity import History, identity_in, with_identity
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
 
+REFUSALS = (
+    TelzinoBadRequestError,
+    TelzinoCredentialsError,
+    TelzinoPermissionError,
+    TelzinoNotFoundError,
+)
+"""Answers to a POST that say for certain that no call was placed."""
+
 
 class CallPlacer:
-    """Finds the call that a task has already placed, or places it.
+    """Finds the calls that a task has placed, decides what follows, and dials.
 
     Args:
         hook: The hook of the task's connection.
         agent_id: The agent that calls.
         context: Airflow's context.
         log: The task's logger.
+        to_number: The number that the task calls.
+        redialling: When it calls again.
+        memory: What it knows from earlier.
     """
 
-    def __init__(self, hook: TelzinoHook, agent_id: str, context: Context, log: Any) -> None:
+    def __init__(
+        self,
+        hook: TelzinoHook,
+        agent_id: str,
+        context: Context,
+        log: Any,
+        *,
+        to_number: str,
+        redialling: RedialRules,
+        memory: Memory,
+    ) -> None:
         self.run = read_task_run(context)
+        self.history = History()
+        """The task's calls, once ``next_step`` has found them."""
+        self.started = memory.started or datetime.now(timezone.utc)
+        """When the task first started since its last clear, as far as that is known."""
+        self.agent_id = agent_id
         self._hook = hook
-        self._agent_id = agent_id
-        self._stored = StoredState(context, log)
-        self._search = CallSearch(hook, agent_id, self.run.identity)
+        self._to_number = to_number
+        self._redialling = redialling
+        self._memory = memory
+        self._state = TaskState(context, log)
         self._log = log
 
-    def next_step(self, *, fail_on: Collection[str], reattach: bool) -> Attach | Dial:
-        """Search for the task's earlier calls, and decide whether to continue with one of them or to dial.
+    def next_step(self, *, find_all: bool = False) -> Step:
+        """Find the task's calls, as far as that is needed, and decide what follows.
 
         Args:
-            fail_on: The outcomes after which the task dials again.
-            reattach: Whether a cleared task continues with a call that has ended well.
-
-        Returns:
-            What to do. A call to continue with has its agent's id.
+            find_all: Find all of them, even those that don't matter for what follows.
 
         Raises:
             TelzinoUnknownPlacementError: Whether there is such a call could not be determined.
         """
-        state = self._read_state()
-        # A stored call to continue with needs no search.
-        stored = [] if state.call is None else [state.call]
-        step = decide(stored, self.run, fail_on=fail_on, reattach=reattach)
-        if isinstance(step, Dial):
-            plan = plan_search(self.run, state)
-            step = self._search_and_decide(plan, fail_on=fail_on, reattach=reattach)
-        if isinstance(step, Attach):
-            self._log.info(
-                "Continuing with call %s, which this task has placed: %s.", step.call["id"], step.why
-            )
-        else:
-            self._log.info("Placing a call: %s.", step.why)
+        stored, known = self._known_calls()
+        step = self._decide(known.calls)
+        plan = self._plan_search(known, step)
+        # An outcome may not be the last one if a later dial is unaccounted for.
+        may_have_newer = isinstance(step, Done) and known.dialling_since is not None
+        if plan is not None and (isinstance(step, (Dial, WaitUntil)) or may_have_newer or find_all):
+            step = self._search(plan, known.calls, (stored and stored.dialling_agent) or self.agent_id)
+        if self.history.attempts:
+            self._store_calls()
+        self._warn_of_other_numbers()
         return step
 
     def dial(
         self,
-        to_number: str,
+        dial: Dial,
         call_context: str | None,
         metadata: Mapping[str, Any],
         callback_url: str | None,
         *,
-        is_killed: Callable[[], bool],
+        check: Callable[[], None],
+        check_again: Callable[[], None],
     ) -> Record:
-        """Place the call. If the API's answer is lost, search for the call.
+        """Place a call. If the API's answer is lost, search for the call.
 
         Args:
-            to_number: See the hook's ``place_call``, as for the next three.
-            call_context: Same.
-            metadata: Same.
+            dial: The step that was decided.
+            call_context: See the hook's ``place_call``, as for the next two.
+            metadata: Same, as the DAG author gave it.
             callback_url: Same.
-            is_killed: Returns whether the task has been killed meanwhile.
+            check: Called before each POST. If it raises, nothing is sent.
+            check_again: Called directly before each POST, after Airflow has confirmed that this process runs
+                the task, which may take a while. If it raises, nothing is sent.
 
         Returns:
             The API's answer with the agent's id, or the call as the list has it.
@@ -107,126 +142,185 @@ class CallPlacer:
         began = datetime.now(timezone.utc)
 
         def before_send() -> None:
-            self._store_dialling()
-            if is_killed():
-                raise TelzinoError(
-                    "The task was killed before it dialled.", conn_id=self._hook.telzino_conn_id
-                )
+            try:
+                check()
+                self._store_dialling()
+                check_again()
+            except BaseException:
+                # Nothing is sent, and whatever was sent before has placed no call.
+                self._store_calls()
+                raise
 
-        request = (to_number, call_context, metadata, callback_url)
+        marked = with_identity(metadata, self.run, dial.attempt)
+        request = (self._to_number, call_context, marked, callback_url)
         try:
-            call = self._hook.place_call(*request, self._agent_id, before_send=before_send)
+            call = self._hook.place_call(*request, self.agent_id, before_send=before_send)
+        except REFUSALS:
+            self._store_calls()
+            raise
         except TelzinoTransientError as error:
             if not error.maybe_received:
+                self._store_calls()
                 raise
             self._log.warning("%s Searching for the call.", error)
-            call = self._find_lost(error, began)
+            call = self._find_lost(error, began, identity_in({"request_metadata": marked}))
             self._log.info("Found call %s: it was placed, only the answer was lost.", call["id"])
-            return self._store(call)
-        call = self._store(call)
-        self._log.info("Placed call %s.", call["id"])
+        else:
+            self._log.info("Placed call %s.", call["id"])
+        # The answer has no metadata; as a call of the task's history it has that which was sent.
+        call = {**call, "agent_id": self.agent_id}
+        placed = {"to_number": self._to_number, **call, "request_metadata": marked}
+        self.history = History.of((placed, *self.history.current), self.run, self._to_number)
+        self._store_calls()
         return call
 
-    def find(self) -> Record:
-        """Find the call that the task has placed last, for a task that resumes. Never dials.
+    def memory(self, call: Mapping[str, Any] | None = None) -> Memory:
+        """Return what the task has to know later.
 
-        Returns:
-            The call with its agent's id.
-
-        Raises:
-            TelzinoUnknownPlacementError: It was not found.
+        Args:
+            call: The call that it continues or ends with; then calls of other rounds don't matter.
         """
-        state = self._read_state()
-        if state.call is not None:
-            return state.call
-        step = self._search_and_decide(exhaustive_search(self.run.since), fail_on=(), reattach=True)
-        if isinstance(step, Dial):
-            raise self._unknown("The call that this task waits for is not in the agent's list.")
-        return step.call
+        calls = self.history.attempts if call is None else self.history.attempts_with(dict(call))
+        return replace(self._memory, started=self.started).with_calls(calls)
 
-    # --- Airflow's task state ---
+    # --- What is known ---
 
-    def _read_state(self) -> TaskState:
+    def _known_calls(self) -> tuple[StoredCalls | None, rules.KnownCalls]:
+        """Get the calls that the task knows from its deferral, and from Airflow's task state."""
+        ids = [CallId.of(call) for call in self._memory.calls or ()]
         try:
-            ids = self._stored.call()
-            # Before the first try nobody can have stored this: that saves a request to Airflow.
-            since = None if ids is not None or self.run.is_first else self._stored.dialling_since()
+            stored = self._state.read()
         except UnreadableError as error:
             self._log.warning(
                 "Could not read this task's state from Airflow (%s). Searching the agent's list instead.",
                 error,
             )
-            return TaskState(is_readable=False)
-        return TaskState(
-            is_supported=self._stored.is_supported,
-            call=None if ids is None else self._get_stored(*ids),
-            dialling_since=since,
+            calls, _ = self._own(ids)
+            return None, rules.KnownCalls(is_readable=False, calls=calls)
+        if stored is None or stored.generation != self.run.generation:
+            self._state.store_start(self.started, self.run.generation, self.run.expanded_at)
+        else:
+            self.started = min(self.started, stored.started)
+            self.run = replace(self.run, expanded_at=stored.expanded_at)
+        self.run = replace(self.run, started=self.started)
+        calls, all_foreign = self._own([*ids, *(stored.calls if stored else ())])
+        return stored, rules.KnownCalls(
+            is_supported=self._state.is_supported,
+            # If none is this task's, then what is stored says nothing: it comes from another Telzino, or
+            # another contact had this map index.
+            is_readable=not all_foreign,
+            calls=calls,
+            dialling_since=stored.dialling_since if stored else None,
         )
 
-    def _get_stored(self, call_id: str, agent_id: str) -> Record:
+    def _own(self, ids: Iterable[CallId]) -> tuple[tuple[Record, ...], bool]:
+        """Get calls by their ids; return those that are this task's, and whether there are only others."""
+        calls = [self._get(each) for each in dict.fromkeys(ids)]
+        if self.run.is_mapped:
+            history = History.of(calls, self.run, self._to_number)
+            own = (*history.current, *history.earlier)
+        else:  # they are known to be all, even if the number has changed since
+            own = tuple(each for each in calls if self.run.is_same_task(each) and self.run.is_own_index(each))
+        return own, bool(calls) and not own
+
+    def _get(self, call: CallId) -> Record:
         try:
-            return {**self._hook.get_call(call_id, agent_id), "agent_id": agent_id}
+            return {**self._hook.get_call(call.id, call.agent_id), "agent_id": call.agent_id}
         except TelzinoNotFoundError as error:
             raise self._unknown(
-                f"The task's state in Airflow names call {call_id}, but the API does not know it. Does the "
-                "connection's Host still point to the same Telzino? If this persists, trigger a new DAG run, "
-                "which has no earlier calls."
+                f"This task has placed call {call.id}, but the API does not know it. Does the connection "
+                "still lead to the same Telzino account? If the call is gone for good, docs/placing.md says "
+                "how to call again."
             ) from error
 
-    def _store_dialling(self) -> None:
+    def _decide(self, calls: Iterable[Record]) -> Step:
+        unique = {call["id"]: call for call in reversed([*calls])}
+        self.history = History.of(unique.values(), self.run, self._to_number)
+        return next_step(self.history, self.run, self._redialling, datetime.now(timezone.utc))
+
+    def _warn_of_other_numbers(self) -> None:
+        for call in self.history.current:
+            if call.get("to_number", self._to_number) != self._to_number:
+                self._log.warning(
+                    "Call %s went to another number than the task has now. Clear the task to call the new "
+                    "number.",
+                    call["id"],
+                )
+
+    # --- What has to be searched ---
+
+    def _plan_search(self, known: rules.KnownCalls, step: Step) -> rules.SearchPlan | None:
+        if not self._memory.was_deferred or self._state.is_supported or not known.is_readable:
+            return rules.plan_search(self.run, known)
+        until = self._memory.known_until
+        if until is None:
+            return rules.exhaustive_search(self.run.since)
+        if not isinstance(step, Dial):
+            return None
+        # Airflow may run the same resumption twice, for example if a scheduler dies. Before 3.3 only the list
+        # shows what the first process did, long enough ago that it needs no pauses.
+        since = until - rules.CLOCK_MARGIN
+        return rules.SearchPlan(since, rules.MAX_SEARCH_PAGES, (0.0,), is_exhaustive=False)
+
+    def _search(self, plan: rules.SearchPlan, known: Sequence[Record], agent_id: str) -> Step:
+        """Search the list until a call is found that the task has to wait for, or to end with."""
+        known_ids = {call["id"] for call in known}
+        if plan.is_exhaustive:
+            self._log.info("Searching the agent's list for a call that this task may have placed before.")
         try:
-            self._stored.store_dialling()
-        except UnwritableError as error:
-            raise self._unknown(
-                f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
-                "unavailable, or another process is running the task."
-            ) from error
-
-    def _store(self, call: Record) -> Record:
-        self._stored.store_call(call["id"], self._agent_id)
-        return {**call, "agent_id": self._agent_id}
-
-    # --- The agent's list ---
-
-    def _search_and_decide(
-        self, plan: SearchPlan, *, fail_on: Collection[str], reattach: bool
-    ) -> Attach | Dial:
-        try:
-            for own in self._search.passes(plan):
-                calls = [self._up_to_date(call) for call in own]
-                step = decide(calls, self.run, fail_on=fail_on, reattach=reattach)
-                if isinstance(step, Attach):
-                    return Attach(self._store(step.call), step.why)
+            for found in CallSearch(self._hook, agent_id, self.run, self._log).passes(plan):
+                own = History.of(found, self.run, self._to_number)
+                new = [call for call in (*own.current, *own.earlier) if call["id"] not in known_ids]
+                step = self._decide((*known, *map(self._up_to_date, new)))
+                if new and isinstance(step, (Attach, Done)):
+                    break
         except InconclusiveSearchError as error:
             raise self._unknown(
                 f"Could not determine whether this task has already placed a call. {error}"
             ) from error
-        return step  # every search has at least one pass
-
-    def _find_lost(self, lost: TelzinoTransientError, began: datetime) -> Record:
-        """Find the call of a POST whose answer was lost."""
-        earlier = frozenset(self._search.found)
-        failure = f"The request to place the call failed: {lost.args[0]}"
-        try:
-            for own in self._search.passes(exhaustive_search(began - dialling.CLOCK_MARGIN)):
-                for call in own:
-                    if call["id"] not in earlier:
-                        return call
-        except (InconclusiveSearchError, TelzinoError) as error:
-            raise self._unknown(f"{failure} The search for the call failed, too: {error.args[0]}") from error
-        raise self._unknown(
-            f"{failure} No call of this task appeared in the agent's list within "
-            f"{sum(dialling.LIST_LAG_PAUSES):g} s."
-        ) from lost
+        return step
 
     def _up_to_date(self, call: Record) -> Record:
         """Return a call's own record unless the call has ended: the status in a list may be outdated."""
         if has_ended(call):
             return call
         try:
-            return self._hook.get_call(call["id"], self._agent_id, retry_for=0)
+            record = self._hook.get_call(call["id"], call["agent_id"], retry_for=0)
         except (TelzinoNotFoundError, TelzinoTransientError):  # the list knows more at this moment
             return call
+        return {"agent_id": call["agent_id"], **record}
+
+    def _find_lost(self, lost: TelzinoTransientError, began: datetime, identity: Mapping[str, Any]) -> Record:
+        """Find the call of a POST whose answer was lost."""
+        earlier = {call["id"] for call in (*self.history.current, *self.history.earlier)}
+        failure = f"The request to place the call failed: {lost.args[0]}"
+        plan = rules.exhaustive_search(began - rules.CLOCK_MARGIN)
+        try:
+            for found in CallSearch(self._hook, self.agent_id, self.run, self._log).passes(plan):
+                for call in found:
+                    if identity_in(call) == identity and call["id"] not in earlier:
+                        return call
+        except (InconclusiveSearchError, TelzinoError) as error:
+            raise self._unknown(f"{failure} The search for the call failed, too: {error.args[0]}") from error
+        raise self._unknown(
+            f"{failure} No call of this task appeared in the agent's list within "
+            f"{sum(rules.LIST_LAG_PAUSES):g} s."
+        ) from lost
+
+    # --- What is stored ---
+
+    def _store_dialling(self) -> None:
+        try:
+            self._state.store_dialling(self.agent_id, self.started, self.run.generation)
+        except UnwritableError as error:
+            raise self._unknown(
+                f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
+                "unavailable, or another process is running the task."
+            ) from error
+
+    def _store_calls(self) -> None:
+        calls = [CallId.of({"agent_id": self.agent_id, **call}) for call in self.history.attempts]
+        self._state.store_calls(calls, self.started, self.run.generation)
 
     def _unknown(self, message: str) -> TelzinoUnknownPlacementError:
         return TelzinoUnknownPlacementError(

@@ -1,15 +1,16 @@
-"""Airflow's task state (3.3 on): it stores the task's last call, and since when the task dials.
+"""Airflow's task state (3.3 on): which calls the task has placed, and whether one is being placed.
 
-The stored call saves an ordinary retry the search in the agent's list. The list remains the source of truth:
-what cannot be read here is searched for there. The entry that is written before each POST is also a fence:
-Airflow accepts it only from the process that currently runs the task.
+It is one record, written in two steps: before a POST that the task is about to dial, and after it the call.
+So one read says which dial is unaccounted for. The first step is also a fence: Airflow accepts it only from
+the process that currently runs the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_telzino.api.arguments import checked_agent_id, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
@@ -19,9 +20,8 @@ from airflow_provider_telzino.version_compat import task_state_retention, task_s
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-# Never rename these keys: running tasks would forget their calls.
-CALL_KEY = "telzino_call"
-DIALLING_KEY = "telzino_dialling"
+KEY = "telzino_call"
+"""Never rename it: running tasks would forget their calls."""
 
 
 class UnreadableError(Exception):
@@ -32,7 +32,74 @@ class UnwritableError(Exception):
     """The task state was not written: Airflow is unavailable, or another process runs the task now."""
 
 
-class StoredState:
+class CallId(NamedTuple):
+    """What it takes to request a call."""
+
+    id: str
+    agent_id: str
+
+    @classmethod
+    def of(cls, call: Mapping[str, Any]) -> CallId:
+        """Read it from a call, or from what was stored of one; ``ValueError`` if it is something else."""
+        try:
+            return cls(checked_call_id(call), checked_agent_id(call.get("agent_id")))
+        except (AttributeError, TelzinoConfigurationError) as error:
+            raise ValueError("a call has no valid id") from error
+
+
+@dataclass(frozen=True)
+class StoredCalls:
+    """What the task has stored."""
+
+    started: datetime
+    """When the task first started since its last clear."""
+    generation: int | None
+    """The task's generation at that time."""
+    calls: tuple[CallId, ...] = ()
+    """The calls that it has placed, oldest first."""
+    dialling_since: datetime | None = None
+    """When it was about to dial, if it has not stored since what became of that."""
+    dialling_agent: str | None = None
+    """The agent with which it was about to dial."""
+    expanded_at: datetime | None = None
+    """When Airflow created the mapped task instance. Its later tries can't know that from Airflow."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        dialling = self.dialling_since and {
+            "since": self.dialling_since.isoformat(),
+            "agent_id": self.dialling_agent,
+        }
+        return {
+            "started": self.started.isoformat(),
+            "generation": self.generation,
+            "calls": [call._asdict() for call in self.calls],
+            "dialling": dialling,
+            "expanded_at": self.expanded_at and self.expanded_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> StoredCalls:
+        """Read it again; ``ValueError`` if it is something else."""
+        started = parsed_time("started", stored.get("started"))
+        calls, dialling = stored.get("calls"), stored.get("dialling")
+        if started is None or not isinstance(calls, list):
+            raise ValueError("`started` or `calls` is missing")
+        known = cls(
+            started,
+            stored.get("generation"),
+            tuple(map(CallId.of, calls)),
+            expanded_at=parsed_time("expanded_at", stored.get("expanded_at")),
+        )
+        if dialling is None:
+            return known
+        if not isinstance(dialling, Mapping) or dialling.get("since") is None:
+            raise ValueError("`dialling` is invalid")
+        since, agent_id = parsed_time("since", dialling["since"]), dialling.get("agent_id")
+        return replace(known, dialling_since=since, dialling_agent=agent_id)
+
+
+class TaskState:
     """Reads and writes the task's state. Before Airflow 3.3 nothing is stored, and nothing read.
 
     Args:
@@ -43,46 +110,42 @@ class StoredState:
     def __init__(self, context: Context, log: Any) -> None:
         self._store: Any = task_state_store(context)
         self._log = log
-        self._dialling_since: str | None = None
+        self._stored: StoredCalls | None = None
 
     @property
     def is_supported(self) -> bool:
         """Whether this Airflow has a task state."""
         return self._store is not None
 
-    def call(self) -> tuple[str, str] | None:
-        """Read the ids of the task's last call and of its agent, if they were stored.
+    def read(self) -> StoredCalls | None:
+        """Read what the task has stored.
 
         Raises:
-            UnreadableError: They may have been stored, but could not be read.
+            UnreadableError: It may have stored something, but that could not be read.
         """
-        stored = self._read(CALL_KEY)
-        if stored is None:
+        if self._store is None:
             return None
         try:
-            return checked_call_id(stored), checked_agent_id(stored.get("agent_id"))
-        except TelzinoConfigurationError as error:
-            raise UnreadableError(str(error)) from error
-
-    def dialling_since(self) -> datetime | None:
-        """Read when the task was first about to dial, if it ever was.
-
-        Raises:
-            UnreadableError: It may have been stored, but could not be read.
-        """
-        stored = self._read(DIALLING_KEY)
+            stored = self._store.get(KEY)
+        except Exception as error:  # Airflow does not document what it raises when its API is unavailable
+            raise UnreadableError(type(error).__name__) from error
         if stored is None:
             return None
+        if not isinstance(stored, Mapping):
+            raise UnreadableError(f"{KEY} is of type {type(stored).__name__}")
         try:
-            since = parsed_time("since", stored.get("since"))
+            self._stored = StoredCalls.from_json(stored)
         except ValueError as error:
-            raise UnreadableError(f"`since` of {DIALLING_KEY} is not a time") from error
-        if since is None:
-            raise UnreadableError(f"{DIALLING_KEY} has no `since`")
-        self._dialling_since = since.isoformat()
-        return since
+            raise UnreadableError(f"{KEY}: {error}") from error
+        return self._stored
 
-    def store_dialling(self) -> None:
+    def store_start(self, started: datetime, generation: int | None, expanded_at: datetime | None) -> None:
+        """Store when the task first started. If that fails, the limit for dialling may begin later."""
+        known = self._stored or StoredCalls(started, generation)
+        stored = replace(known, started=started, generation=generation, expanded_at=expanded_at)
+        self._try_to_write(stored, "when this task started")
+
+    def store_dialling(self, agent_id: str, started: datetime, generation: int | None) -> None:
         """Store that the task is about to dial.
 
         Raises:
@@ -90,38 +153,30 @@ class StoredState:
         """
         if self._store is None:
             return
-        # The first time is kept: a later search has to go back that far.
-        self._dialling_since = self._dialling_since or datetime.now(timezone.utc).isoformat()
+        known = self._stored or StoredCalls(started, generation)
+        # After several POSTs in a row without an answer, a search has to go back to the first.
+        since = known.dialling_since or datetime.now(timezone.utc)
         try:
-            self._write(DIALLING_KEY, {"since": self._dialling_since})
-        except Exception as error:  # as in `_read`
+            self._write(replace(known, dialling_since=since, dialling_agent=agent_id))
+        except Exception as error:  # as in `read`
             raise UnwritableError(type(error).__name__) from error
 
-    def store_call(self, call_id: str, agent_id: str) -> None:
-        """Store a call for the next tries of the task. If that fails, they will search for it."""
+    def store_calls(self, calls: Iterable[CallId], started: datetime, generation: int | None) -> None:
+        """Store the task's calls, now that all are known. If that fails, a retry searches for them."""
+        known = self._stored or StoredCalls(started, generation)
+        stored = replace(known, calls=tuple(calls), dialling_since=None, dialling_agent=None)
+        if stored != self._stored:
+            self._try_to_write(stored, "the calls of this task")
+
+    def _try_to_write(self, stored: StoredCalls, what: str) -> None:
         if self._store is None:
             return
         try:
-            self._write(CALL_KEY, {"id": call_id, "agent_id": agent_id})
-        except Exception as error:  # the call is placed, so the task continues
-            self._log.warning(
-                "Could not store call %s in the task's state (%s). A retry will search for it in the agent's "
-                "list.",
-                call_id,
-                type(error).__name__,
-            )
+            self._write(stored)
+        except Exception as error:  # as in `read`; the task continues
+            self._log.warning("Could not store %s in its task state (%s).", what, type(error).__name__)
 
-    def _read(self, key: str) -> Mapping[str, Any] | None:
-        if self._store is None:
-            return None
-        try:
-            stored = self._store.get(key)
-        except Exception as error:  # Airflow does not document what it raises when its API is unavailable
-            raise UnreadableError(type(error).__name__) from error
-        if stored is not None and not isinstance(stored, Mapping):
-            raise UnreadableError(f"{key} is of type {type(stored).__name__}")
-        return stored
-
-    def _write(self, key: str, value: dict[str, str]) -> None:
-        # These entries never expire, however late a retry or a clear comes.
-        self._store.set(key, value, retention=task_state_retention())
+    def _write(self, stored: StoredCalls) -> None:
+        # The entry never expires, however late a retry or a clear comes.
+        self._store.set(KEY, stored.to_json(), retention=task_state_retention())
+        self._stored = stored

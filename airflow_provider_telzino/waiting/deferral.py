@@ -202,10 +202,16 @@ class DeferrableWait(TriggererTask, CallTask):
                 end=self.task_end(),
             ),
             method_name="execute_complete",
-            kwargs={"deadline": wait.deadline} | ({"refused_before": True} if refused else {}),
+            kwargs={"deadline": wait.deadline}
+            | ({"refused_before": True} if refused else {})
+            | self.deferral_kwargs(),
             timeout=longest_deferral(wait.time_left(), wait.poll_interval),
         )
         raise AssertionError("unreachable: defer() raises")  # it isn't typed so on every Airflow
+
+    def deferral_kwargs(self) -> dict[str, Any]:
+        """Return what else ``execute_complete`` gets when the task resumes."""
+        return {}
 
     # --- Its deadline ---
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_telzino.exceptions import TelzinoOutcomeError
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
-from tests.support.placed_calls import LIST_LAG, NUMBER, die, ends, runs
-from tests.support.placing_runs import STATES, TaskStateStore
+from tests.support.placed_calls import LIST_LAG, NUMBER, Clock, die, ends, goes, methods, posts, runs
+from tests.support.placing_runs import NEEDS_TASK_STATE, STATES, TaskStateStore
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -71,25 +73,106 @@ def test_without_reattach_the_retry_is_for_the_call_that_the_clear_asked_for(
     assert len(sandbox.calls) == 2
 
 
-def test_a_call_to_another_number_is_logged(sandbox: Sandbox, task_log: pytest.LogCaptureFixture) -> None:
-    """The number was corrected before the clear; the log contains neither number."""
-    task = runs()
-    first = ends(task.next_try(), sandbox)
-    sandbox.clock.advance(60)
+@STATES
+@pytest.mark.parametrize("reattach", [True, False])
+@pytest.mark.parametrize("outcomes", [["busy", "no_answer"], ["busy", "failed"]], ids=str)
+def test_a_clear_after_a_bad_outcome_dials_again_from_attempt_1(
+    sandbox: Sandbox, clock: Clock, state: str | None, reattach: bool, outcomes: list[str]
+) -> None:
+    """Both ``redial_on`` and ``fail_on`` are bad; all attempts are available again."""
+    task = runs(
+        redial_on=["busy", "no_answer"],
+        max_attempts=2,
+        reattach=reattach,
+        state=TaskStateStore() if state else None,
+    )
+    run = task.next_try()
+    with contextlib.suppress(TelzinoOutcomeError):
+        goes(run, clock, *outcomes)
+    clock.advance(3600)
     task.clear()
-    assert task.next_try().step("execute") == first
-    assert "another number" not in task_log.text
+    cleared = task.next_try()
+
+    record = goes(cleared, clock, "no_answer", "completed")
+
+    assert record == sandbox.calls[3]
+    assert len(sandbox.calls) == 4
+    marks = [call["request_metadata"]["airflow"] for call in sandbox.calls]
+    assert [(mark["generation"], mark["attempt"]) for mark in marks] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [each["id"] for each in cleared.ti.xcoms["attempts"]] == [call["id"] for call in sandbox.calls[2:]]
+
+
+@STATES
+def test_a_clear_after_a_good_outcome_pushes_all_attempts_again(
+    sandbox: Sandbox, clock: Clock, state: str | None
+) -> None:
+    """The record and the XCom ``attempts`` are those of the time before."""
+    task = runs(redial_on=["busy"], state=TaskStateStore() if state else None)
+    first = task.next_try()
+    record = goes(first, clock, "busy", "completed")
+    clock.advance(3600)
+    task.clear()
+    cleared = task.next_try()
+
+    assert goes(cleared, clock) == record
+
+    assert cleared.ti.xcoms == first.ti.xcoms
+    assert posts(sandbox) == 2
+
+
+@STATES
+def test_a_call_that_was_live_at_the_clear_belongs_to_the_new_round(
+    sandbox: Sandbox, clock: Clock, state: str | None
+) -> None:
+    """It is continued, and its outcome is followed by the next attempt, as ever."""
+    task = runs(redial_on=["busy"], max_attempts=2, state=TaskStateStore() if state else None)
+    task.next_try().step("execute")
+    clock.advance(60)
+    task.clear()
+    cleared = task.next_try()
+
+    record = goes(cleared, clock, "busy", "busy")
+
+    assert record == sandbox.calls[-1]
+    assert len(sandbox.calls) == 2
+
+
+@STATES
+@pytest.mark.parametrize("outcome", ["completed", "failed"])
+def test_a_clear_dials_the_new_number(
+    sandbox: Sandbox, clock: Clock, state: str | None, outcome: str, task_log: pytest.LogCaptureFixture
+) -> None:
+    """The number was corrected before the clear, whatever came of the old one."""
+    task = runs(state=TaskStateStore() if state else None)
+    with contextlib.suppress(TelzinoOutcomeError):
+        goes(task.next_try(), clock, outcome)
+    clock.advance(3600)
     task.arguments["to_number"] = MAGIC_NUMBERS["busy"]
     task.clear()
+    cleared = task.next_try()
 
-    assert task.next_try().step("execute") == first
+    record = goes(cleared, clock, "completed")
 
-    assert f"Call {first['id']} went to another number than the task has now." in task_log.text
+    assert record["to_number"] == MAGIC_NUMBERS["busy"]
+    assert len(sandbox.calls) == 2
+    assert [each["id"] for each in cleared.ti.xcoms["attempts"]] == [record["id"]]
     assert NUMBER not in task_log.text
     assert MAGIC_NUMBERS["busy"] not in task_log.text
-    task.arguments["reattach"] = False
+
+
+@NEEDS_TASK_STATE
+def test_a_clear_with_a_new_number_needs_no_search(sandbox: Sandbox, clock: Clock) -> None:
+    """All calls of the task are known, and none is unaccounted for."""
+    task = runs(state=TaskStateStore())
+    goes(task.next_try(), clock, "completed")
+    clock.advance(3600)
+    task.arguments["to_number"] = MAGIC_NUMBERS["busy"]
     task.clear()
-    assert ends(task.next_try(), sandbox)["to_number"] == MAGIC_NUMBERS["busy"]
+    sandbox.requests.clear()
+
+    task.next_try().step("execute")
+
+    assert methods(sandbox) == [f"GET {sandbox.calls[0]['id']}", "POST outbound-calls"]
 
 
 def test_without_reattach_a_live_call_is_continued(sandbox: Sandbox) -> None:

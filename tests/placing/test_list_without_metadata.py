@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino import exceptions
-from airflow_provider_telzino.rules import dialling
+from airflow_provider_telzino.placing import search
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.support.placed_calls import placed, runs
 
@@ -35,7 +35,7 @@ def test_the_tasks_call_is_found_by_its_record(sandbox: Sandbox) -> None:
 
 def test_too_many_are_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of these requests is limited, too."""
-    monkeypatch.setattr(dialling, "MAX_SINGLE_REQUESTS", 2)
+    monkeypatch.setattr(search, "MAX_SINGLE_REQUESTS", 2)
     hide(sandbox, [sandbox.add_call("dialing") for _ in range(3)])
     task = runs(tries=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,10 +113,10 @@ def test_the_search_for_a_lost_call_fails(sandbox: Sandbox, monkeypatch: pytest.
 
 
 def test_an_older_call_of_the_task_is_not_mistaken_for_the_lost_one(sandbox: Sandbox) -> None:
-    """It ended in ``fail_on``, and was known before the POST."""
+    """It was the first attempt, and the POST of the second one got no answer."""
     busy = placed(sandbox, "busy")
     sandbox.clock.advance(60)
-    task = runs(fail_on=["busy"], tries=1)
+    task = runs(redial_on=["busy"], redial_delay=timedelta(), tries=1)
     sandbox.faults.next("POST", "outbound-calls$", reset=True, after_commit=True)
 
     record = ends(task.next_try(), sandbox)

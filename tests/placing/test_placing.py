@@ -9,8 +9,7 @@ from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 from tests.conftest import AGENT_ID, ConnectionSetter
-from tests.support.placed_calls import NUMBER, OURS, ends_meanwhile, methods, runs
-from tests.support.placing_runs import IDENTITY
+from tests.support.placed_calls import NUMBER, ends_meanwhile, marked, methods, runs
 from tests.support.waits import Run
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -31,7 +30,7 @@ def test_the_final_record_is_pushed(sandbox: Sandbox, deferrable: bool) -> None:
     assert record["status"] == "completed"
     assert {name: record[name] for name in asked} == asked
     assert record["to_number"] == NUMBER
-    assert record["request_metadata"] == {"crm_id": "123", **OURS}
+    assert record["request_metadata"] == {"crm_id": "123", **marked()}
 
 
 def test_it_costs_two_requests_and_one_deferral(sandbox: Sandbox) -> None:
@@ -80,16 +79,17 @@ def test_a_mapped_task_has_its_own_identity(sandbox: Sandbox, index: int | None)
     runs(wait_for_completion=False, map_index=index).next_try().to_the_end()
 
     (call,) = sandbox.calls
-    assert call["request_metadata"]["airflow"] == IDENTITY | {"map_index": -1 if index is None else index}
+    assert call["request_metadata"] == marked(map_index=-1 if index is None else index)
 
 
 def test_the_template_fields() -> None:
-    """Everything that a DAG may compute: what is dialled, said and sent, by which agent and connection."""
+    """Everything that a DAG may compute: whom to call, what is said and sent, by which agent."""
     assert set(TelzinoPlaceCallOperator.template_fields) == {
         "to_number",
         "call_context",
         "metadata",
         "callback_url",
+        "timezone",
         "agent_id",
         "telzino_conn_id",
     }
@@ -100,7 +100,7 @@ def test_default_args_reach_the_shared_arguments() -> None:
     task = TelzinoPlaceCallOperator(
         task_id="place",
         to_number=NUMBER,
-        default_args={"telzino_conn_id": "other", "poll_interval": 3, "reattach": False},
+        default_args={"telzino_conn_id": "other", "poll_interval": 3, "max_attempts": 2},
     )
 
-    assert (task.telzino_conn_id, task.poll_interval, task.reattach) == ("other", 3, False)
+    assert (task.telzino_conn_id, task.poll_interval, task.redialling.max_attempts) == ("other", 3, 2)

@@ -1,4 +1,4 @@
-"""A task that resumes never dials."""
+"""A task that resumes after its call needs no more than the event."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_trigger_that_never_fired_for_a_call_of_another_agent(connect: Connect
 
 def test_a_call_that_is_not_found_is_an_error(sandbox: Sandbox) -> None:
     """The task doesn't dial."""
-    with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="not in the agent's list"):
+    with pytest.raises(exceptions.TelzinoError, match="has placed no call yet"):
         runs().next_try().step("__fail__", error="Trigger timeout")
 
     assert sandbox.calls == []

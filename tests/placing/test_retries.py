@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino import exceptions
-from airflow_provider_telzino.rules import dialling
+from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import Sandbox
-from tests.support.placed_calls import LIST_LAG, NUMBER, ends, methods, placed, runs
-from tests.support.placing_runs import IDENTITY
+from tests.support.placed_calls import LIST_LAG, NUMBER, ends, marked, methods, placed, runs
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
@@ -45,7 +44,7 @@ def test_a_call_behind_a_thousand_others_is_found(sandbox: Sandbox) -> None:
     """They were placed later, some of them by other instances of the mapped task."""
     call = placed(sandbox, "dialing")
     for index in range(1_000):
-        sandbox.place(NUMBER, metadata={"airflow": IDENTITY | {"map_index": index}})
+        sandbox.place(NUMBER, metadata=marked(map_index=index))
     sandbox.clock.advance(LIST_LAG)
     task = runs(wait_for_completion=False, tries=1)
 
@@ -57,7 +56,7 @@ def test_a_call_behind_a_thousand_others_is_found(sandbox: Sandbox) -> None:
 
 def test_too_many_calls_to_search_are_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search is limited, and reaching the limit never leads to a second call."""
-    monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 2)
+    monkeypatch.setattr(search, "MAX_SEARCH_PAGES", 2)
     for _ in range(300):
         sandbox.place(NUMBER)
     sandbox.clock.advance(LIST_LAG)
@@ -73,7 +72,7 @@ def test_the_search_goes_back_to_the_start_of_the_run(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Older calls can't be the task's, so no request is spent on them."""
-    monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 1)
+    monkeypatch.setattr(search, "MAX_SEARCH_PAGES", 1)
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
     for _ in range(150):
         sandbox.add_call("completed", created_at=long_ago)
@@ -151,7 +150,7 @@ def test_the_log_says_which_call_and_why(sandbox: Sandbox, task_log: pytest.LogC
     runs(call_context="Call John.", wait_for_completion=False, map_index=1).next_try().to_the_end()
 
     log = task_log.text
-    assert f"Continuing with call {call['id']}, which this task has placed: it is in_progress." in log
+    assert f"Waiting for call {call['id']}: it is in_progress." in log
     assert "Placing a call: the task has placed no call yet." in log
     assert f"Placed call {sandbox.calls[-1]['id']}." in log
     for secret in (NUMBER, "Call John", "sandbox-token", "crm"):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from airflow_provider_telzino import exceptions
-from airflow_provider_telzino.rules import dialling
+from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import ConnectionSetter
-from tests.support.placed_calls import LIST_LAG, NUMBER, ends, methods, placed, runs
+from tests.support.placed_calls import LIST_LAG, NUMBER, ends, methods, posts, runs
 from tests.support.placing_runs import NEEDS_TASK_STATE, TaskStateStore
 
 pytestmark = [pytest.mark.usefixtures("surroundings"), NEEDS_TASK_STATE]
@@ -39,11 +40,10 @@ def test_it_is_stored_before_each_post(sandbox: Sandbox) -> None:
     """During the pause after a 429, another process may take over the task."""
     state = TaskStateStore()
     sandbox.faults.next("POST", "outbound-calls$", status=429, times=2)
-    superseded = iter([False, False, True])
 
     class Superseded(TaskStateStore):
         def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-            self.superseded = next(superseded)
+            self.superseded = value["dialling"] is not None and posts(sandbox) == 2
             super().set(key, value, retention=retention)
 
     with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="another process"):
@@ -59,13 +59,13 @@ def test_it_is_stored_before_a_post_with_a_new_token(sandbox: Sandbox, connect: 
     connect(sandbox, oauth=True)
     sandbox.faults.next("POST", "outbound-calls$", status=401)
 
-    class SupersededAfterTheFirstWrite(TaskStateStore):
+    class SupersededAfterTheFirstPost(TaskStateStore):
         def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
             super().set(key, value, retention=retention)
-            self.superseded = True
+            self.superseded = value["dialling"] is not None
 
     with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="another process"):
-        runs(state=SupersededAfterTheFirstWrite()).next_try().step("execute")
+        runs(state=SupersededAfterTheFirstPost()).next_try().step("execute")
 
     assert methods(sandbox).count("POST outbound-calls") == 1
     assert sandbox.calls == []
@@ -75,7 +75,7 @@ def test_if_it_was_never_stored_no_earlier_try_has_dialled(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy agent can't block a task that has never dialled, such as one of a backfill."""
-    monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 2)
+    monkeypatch.setattr(search, "MAX_SEARCH_PAGES", 2)
     for _ in range(300):
         sandbox.place(NUMBER)
     sandbox.clock.advance(LIST_LAG)
@@ -90,7 +90,7 @@ def test_if_it_was_never_stored_a_cleared_task_may_still_have_dialled(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow can be configured to delete the state of a task that has succeeded."""
-    monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 2)
+    monkeypatch.setattr(search, "MAX_SEARCH_PAGES", 2)
     task = runs(state=TaskStateStore(), wait_for_completion=False)
     task.next_try().to_the_end()
     task.state = TaskStateStore()
@@ -99,7 +99,7 @@ def test_if_it_was_never_stored_a_cleared_task_may_still_have_dialled(
     sandbox.clock.advance(LIST_LAG)
     task.clear()
 
-    with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="new DAG run"):
+    with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="too many to search"):
         task.next_try().to_the_end()
 
     assert len(sandbox.calls) == 301
@@ -107,7 +107,7 @@ def test_if_it_was_never_stored_a_cleared_task_may_still_have_dialled(
 
 def test_the_search_goes_back_to_the_first_time(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Older calls cost no requests, however long ago the run was due."""
-    monkeypatch.setattr(dialling, "MAX_SEARCH_PAGES", 1)
+    monkeypatch.setattr(search, "MAX_SEARCH_PAGES", 1)
     now = datetime.now(timezone.utc)
     for _ in range(150):
         sandbox.add_call("completed", created_at=now - timedelta(hours=1))
@@ -117,22 +117,37 @@ def test_the_search_goes_back_to_the_first_time(sandbox: Sandbox, monkeypatch: p
     for _ in range(2):
         with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="request to place the call failed"):
             task.next_try().step("execute")
-        stored.append(task.state.stored["telzino_dialling"] if task.state else "")
+        assert task.state is not None
+        stored.append(json.loads(task.state.stored["telzino_call"])["dialling"])
 
     task.next_try().to_the_end()
 
     assert len(sandbox.calls) == 151
-    assert stored[0] == stored[1]
+    assert stored[0] == stored[1] is not None
 
 
-@pytest.mark.parametrize("garbage", ['"text"', "{}", '{"since": "yesterday"}'])
-def test_an_unreadable_time_does_not_mean_that_nobody_dialled(sandbox: Sandbox, garbage: str) -> None:
-    """The task searches the list for as long as a call may be missing from it."""
-    state = TaskStateStore()
-    state.stored["telzino_dialling"] = garbage
-    call = placed(sandbox, "dialing")
-    task = runs(state=state, wait_for_completion=False, tries=1)
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 429, "retry_after": "120"}, exceptions.TelzinoRateLimitError),
+        ({"status": 400}, exceptions.TelzinoBadRequestError),
+        ({"status": 401}, exceptions.TelzinoCredentialsError),
+        ({"status": 403}, exceptions.TelzinoPermissionError),
+        ({"status": 404}, exceptions.TelzinoNotFoundError),
+    ],
+    ids=str,
+)
+def test_a_refused_post_is_accounted_for(
+    sandbox: Sandbox, fault: dict[str, Any], error: type[exceptions.TelzinoError]
+) -> None:
+    """It has placed no call for certain, so the retry searches for none and pauses for none."""
+    task = runs(state=TaskStateStore(), wait_for_completion=False, retries=1)
+    sandbox.faults.next("POST", "outbound-calls$", **fault)
+    with pytest.raises(error):
+        task.next_try().step("execute")
+    sandbox.requests.clear()
 
-    answer = task.next_try().to_the_end()
+    task.next_try().to_the_end()
 
-    assert answer["id"] == call["id"]
+    assert methods(sandbox) == ["GET outbound-calls", "POST outbound-calls"]
+    assert len(sandbox.calls) == 1

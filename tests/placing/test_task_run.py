@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino.placing.task_run import read_task_run
-from airflow_provider_telzino.rules.dialling import CLOCK_MARGIN
+from airflow_provider_telzino.rules.search import CLOCK_MARGIN
 
 NOW = datetime.now(timezone.utc)
 IDENTITY = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}

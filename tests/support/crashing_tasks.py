@@ -24,7 +24,7 @@ from airflow.providers.common.compat import connection
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_telzino.api import retry
-from airflow_provider_telzino.rules import dialling
+from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN
 from airflow_provider_telzino.triggers import call
 from tests.support.placing_runs import TaskRuns, TaskStateStore
@@ -215,7 +215,7 @@ def main() -> None:
     given = json.load(sys.stdin)
     tasks, warm_up = [Task(**task) for task in given["tasks"]], Task(**given["warm_up"])
     plan = Plan(**{**given, "tasks": tasks, "warm_up": warm_up})
-    dialling.LIST_LAG_PAUSES = plan.pauses
+    search.LIST_LAG_PAUSES = plan.pauses
     retry.BACKOFF_BASE, retry.BACKOFF_CAP = 0.005, 0.05
     connect(warm_up)
     with contextlib.redirect_stdout(sys.stderr):

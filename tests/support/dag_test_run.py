@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,20 @@ from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAG
 RESULT_MARK = "RESULT "
 """Begins the line with the results. Airflow may print more after it, when the process ends."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
+
+
+def zone_at_noon() -> str:
+    """Return a time zone in which it is noon now, so that people may be called there."""
+    return f"Etc/GMT{datetime.now(timezone.utc).hour - 12:+d}"  # whose sign is the opposite of what it seems
+
+
 PLACING: dict[str, dict[str, Any]] = {
     "example_telzino_place_call": {"to_number": MAGIC_NUMBERS["completed"], "crm_id": "123"},
-    "example_telzino_redial": {"to_number": MAGIC_NUMBERS["completed"]},
-    "example_telzino_call_contacts": {"to_numbers": [MAGIC_NUMBERS["completed"], MAGIC_NUMBERS["busy"]]},
+    "example_telzino_redial": {"to_number": MAGIC_NUMBERS["completed"], "timezone": zone_at_noon()},
+    "example_telzino_call_contacts": {
+        "to_numbers": [MAGIC_NUMBERS["completed"], MAGIC_NUMBERS["busy"]],
+        "timezone": zone_at_noon(),
+    },
 }
 """Those that place calls, and with what they're run."""
 

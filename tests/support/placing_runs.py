@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -28,6 +29,7 @@ class PlacingTaskInstance(TaskInstance):
     try_number: int = 1
     max_tries: int = 0
     task: Any = None
+    id: str = "0190163d-8694-739b-aea5-966c26f8ad91"  # of version 7, as Airflow 3's, but of June 2024
 
 
 def has_task_state() -> bool:
@@ -85,18 +87,26 @@ class TaskRuns:
     tries: int = 0
     clears: int = 0
     max_tries: int | None = None
+    created: datetime | None = None
+    """When Airflow created the task instance; ``None``: long ago."""
+
+    def task(self) -> TelzinoPlaceCallOperator:
+        """Create the operator, as each process does."""
+        defaults: dict[str, Any] = {"task_id": "place", "poll_interval": 0.1, "timeout": 3_600}
+        return TelzinoPlaceCallOperator(**(defaults | self.arguments), retries=self.retries)
 
     def next_try(self) -> PlacingRun:
         """Begin the task's next try."""
         self.tries += 1
-        defaults: dict[str, Any] = {"task_id": "place", "poll_interval": 0.1, "timeout": 30}
-        task = TelzinoPlaceCallOperator(**(defaults | self.arguments), retries=self.retries)
+        task = self.task()
         ti = PlacingTaskInstance(
             map_index=self.map_index,
             try_number=self.tries,
             max_tries=self.retries if self.max_tries is None else self.max_tries,
             task=task,
         )
+        if self.created is not None:  # Airflow gives it another id for each retry
+            ti.id = id_of(self.created if self.tries == 1 else datetime.now(timezone.utc))
         return PlacingRun(task, ti, runs=self)
 
     def clear(self) -> None:
@@ -105,11 +115,26 @@ class TaskRuns:
         self.max_tries = self.tries + self.retries
 
 
+def id_of(created: datetime) -> str:
+    """Create the id of a task instance as Airflow 3 does: a UUID of version 7, which has the time."""
+    milliseconds = int(created.timestamp() * 1_000)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | 1))
+
+
 @dataclass
 class PlacingRun(Run):
     """One try."""
 
     runs: TaskRuns | None = None
+
+    def step(self, name: str, **arguments: Any) -> Any:
+        """Run one method of the task on a worker; a resumption has a process of its own."""
+        assert self.runs is not None
+        if name != "execute":
+            self.task = self.runs.task()
+            assert isinstance(self.ti, PlacingTaskInstance)
+            self.ti.task = self.task
+        return super().step(name, **arguments)
 
     @property
     def context(self) -> Any:

@@ -25,6 +25,7 @@ END = {
     "do_xcom_push": True,
     "multiple_outputs": False,
     "is_dag_result": False,
+    "earlier_attempts": None,
 }
 
 

@@ -1,0 +1,176 @@
+"""May this person be called now? Calling hours, the DAG author's own check, and the limit in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+
+import pendulum
+
+from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
+from airflow_provider_telzino.rules.calling_hours import CallingHours, checked_zone, zones_of_number
+
+MAX_DIAL_TIMEOUT = timedelta(days=366)
+
+MayCall = Callable[[Mapping[str, Any], pendulum.DateTime], Any]
+"""Called with a contact and the time. Returns ``True``, ``False`` (never), or the earliest time to call."""
+
+
+@dataclass(frozen=True)
+class NotBefore:
+    """Nobody is called before this moment."""
+
+    moment: datetime
+    why: str
+
+
+@dataclass(frozen=True)
+class Never:
+    """Nobody is called any more."""
+
+    reason: Literal["may_call", "dial_timeout"]
+
+
+@dataclass(frozen=True)
+class DialLimits:
+    """What has to be true before each dial."""
+
+    hours: CallingHours | None
+    may_call: MayCall | None
+    dial_timeout: timedelta
+    """How long after the task's first start people are called."""
+
+    @classmethod
+    def checked(
+        cls, calling_hours: object, calling_days: object, may_call: object, dial_timeout: object
+    ) -> DialLimits:
+        """Check what a DAG author gave.
+
+        Raises:
+            TelzinoConfigurationError: The message names the argument and what it may be.
+        """
+        if may_call is not None and not callable(may_call):
+            raise TelzinoConfigurationError("`may_call` should be a function: may_call(contact, now).")
+        if not isinstance(dial_timeout, timedelta) or not timedelta() < dial_timeout <= MAX_DIAL_TIMEOUT:
+            raise TelzinoConfigurationError(
+                "`dial_timeout` should be a timedelta, over 0 and at most a year."
+            )
+        return cls(CallingHours.checked(calling_hours, calling_days), may_call, dial_timeout)
+
+    def check_time(
+        self, contact: Mapping[str, Any], started: datetime, now: pendulum.DateTime
+    ) -> NotBefore | Never | None:
+        """Check calling hours and time limit, without asking ``may_call``.
+
+        Args:
+            contact: ``to_number`` and ``timezone`` of the contact.
+            started: When the task first started.
+            now: The time.
+
+        Returns:
+            ``None`` if the contact may be called now.
+
+        Raises:
+            TelzinoConfigurationError: The contact's time zone is unknown, or the hours are never open in all
+                of its zones.
+        """
+        if now >= started + self.dial_timeout:
+            return Never("dial_timeout")
+        return self._in_time(self._opening(contact, now), started)
+
+    def check(
+        self, contact: Mapping[str, Any], started: datetime, now: pendulum.DateTime
+    ) -> NotBefore | Never | None:
+        """Check everything, directly before a contact is called.
+
+        Args:
+            contact: See ``check_time``; ``may_call`` reads all of it.
+            started: When the task first started.
+            now: The time.
+
+        Returns:
+            ``None`` if the contact may be called now.
+
+        Raises:
+            TelzinoConfigurationError: See ``check_time``; or ``may_call`` returned something else.
+            TelzinoError: ``may_call`` raised.
+        """
+        return self.check_time(contact, started, now) or self._in_time(self._asked(contact, now), started)
+
+    def _in_time(self, later: NotBefore | Never | None, started: datetime) -> NotBefore | Never | None:
+        """Don't wait for a moment at which it will be too late."""
+        is_late = isinstance(later, NotBefore) and later.moment >= started + self.dial_timeout
+        return Never("dial_timeout") if is_late else later
+
+    def _opening(self, contact: Mapping[str, Any], now: pendulum.DateTime) -> NotBefore | None:
+        zone = _given_zone(contact)  # even without hours, an invalid one is an error
+        if self.hours is None:
+            return None
+        zones = [zone] if zone else zones_of_number(str(contact["to_number"]))
+        opening = self.hours.next_opening(now, zones)
+        if opening is None:
+            raise TelzinoConfigurationError(
+                f"`calling_hours` are never open in all of the {len(zones)} time zones that the number may "
+                "be in. Give the callee's `timezone`."
+            )
+        return None if opening <= now else NotBefore(opening, "the calling hours begin then")
+
+    def _asked(self, contact: Mapping[str, Any], now: pendulum.DateTime) -> NotBefore | Never | None:
+        if self.may_call is None:
+            return None
+        local = now.in_timezone(_known_zone(contact) or "UTC")
+        try:
+            answer = self.may_call(contact, local)
+        except Exception as error:  # the function is the DAG author's, and may raise anything
+            # Not chained: its message may contain the contact.
+            raise TelzinoError(
+                f"`may_call` raised {type(error).__name__}{_line_of(error)}, so nobody was called. Correct "
+                "the function, or retry the task once what it reads is available again."
+            ) from None
+        if answer is True:
+            return None
+        if answer is False:
+            return Never("may_call")
+        if isinstance(answer, datetime) and answer.utcoffset() is not None:
+            # In UTC: Python compares two times of the same zone by their clocks, even in a repeated hour.
+            moment = answer.astimezone(timezone.utc)
+            return None if moment <= now else NotBefore(moment, "`may_call` asks for it")
+        raise TelzinoConfigurationError(
+            f"`may_call` returned {_kind(answer)}, so nobody was called. It should return True, False, or a "
+            "time with a time zone before which not to call."
+        )
+
+
+def _given_zone(contact: Mapping[str, Any]) -> str | None:
+    zone = contact.get("timezone")
+    return checked_zone(zone) if zone else None
+
+
+def _known_zone(contact: Mapping[str, Any]) -> str | None:
+    """Return the time zone of a contact: the one that is given, or the only one that the number may be in."""
+    if zone := _given_zone(contact):
+        return zone
+    try:
+        zones = zones_of_number(str(contact["to_number"]))
+    except TelzinoConfigurationError:  # it can't be derived, which only calling hours need
+        return None
+    return zones[0] if len(zones) == 1 else None
+
+
+def _kind(answer: object) -> str:
+    """Say what an answer is without quoting it."""
+    if isinstance(answer, datetime):
+        return "a time without a time zone"
+    kind = type(answer)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."  # numpy has a `bool`, too
+    return f"a value of type {module}{kind.__qualname__}"
+
+
+def _line_of(error: BaseException) -> str:
+    """Return where an error was raised, for its author to find it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" (line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name})"
