@@ -13,7 +13,10 @@ from airflow_provider_telzino.api.arguments import (
     check_literals,
     checked_agent_id,
     checked_call_id,
+    checked_callback_url,
+    checked_context,
     checked_metadata,
+    checked_number,
     naming_the_connection,
     naming_the_task,
 )
@@ -27,14 +30,16 @@ from airflow_provider_telzino.placing.dialling import Dialling
 from airflow_provider_telzino.placing.memory import Memory
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.rules.attempts import (
+    DEFAULT_MAX_ATTEMPTS,
     DEFAULT_REDIAL_DELAY,
     Attach,
     Done,
     RedialRules,
     WaitUntil,
 )
+from airflow_provider_telzino.rules.calling_hours import checked_zone
 from airflow_provider_telzino.rules.identity import attempt_of, with_identity
-from airflow_provider_telzino.rules.permission import DialLimits, MayCall
+from airflow_provider_telzino.rules.permission import DEFAULT_DIAL_TIMEOUT, DialLimits, MayCall
 from airflow_provider_telzino.rules.waiting import CallEvent, flag
 from airflow_provider_telzino.version_compat import time_trigger
 from airflow_provider_telzino.waiting.arguments import WaitingOperator
@@ -167,13 +172,13 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         metadata: Mapping[str, Any] | None = None,
         callback_url: str | None = None,
         redial_on: Collection[str] = (),
-        max_attempts: int = 3,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         redial_delay: timedelta | Mapping[str, timedelta] = DEFAULT_REDIAL_DELAY,
         calling_hours: tuple[str, str] | None = None,
         calling_days: Collection[str] | None = None,
         timezone: str | None = None,
         may_call: MayCall | None = None,
-        dial_timeout: timedelta = timedelta(days=1),
+        dial_timeout: timedelta = DEFAULT_DIAL_TIMEOUT,
         reattach: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -199,7 +204,34 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         self.call_id: str | None = None  # once the call is placed or found
         self._memory = Memory()
         self._is_killed = False
+        self.check_template_fields()
         self.use_triggerer()
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        super().check_arguments(given)
+        check_literals(
+            {name: value for name, value in given.items() if value is not None or name == "to_number"},
+            to_number=checked_number,
+            call_context=checked_context,
+            metadata=checked_metadata,
+            callback_url=checked_callback_url,
+            timezone=checked_zone,
+        )
+        RedialRules.checked(
+            given.get("redial_on", ()),
+            given.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
+            given.get("redial_delay", DEFAULT_REDIAL_DELAY),
+            fail_on=(),
+            reattach=flag("reattach", given.get("reattach", True)),
+        )
+        DialLimits.checked(
+            given.get("calling_hours"),
+            given.get("calling_days"),
+            given.get("may_call"),
+            given.get("dial_timeout", DEFAULT_DIAL_TIMEOUT),
+        )
 
     def execute(self, context: Context) -> Any:
         """Place the call, or continue with the one that an earlier try has placed.

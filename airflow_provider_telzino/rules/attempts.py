@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
-from airflow_provider_telzino.models import DOCUMENTED, has_ended
+from airflow_provider_telzino.models import has_ended
 from airflow_provider_telzino.rules.identity import (
     History,
     Record,
@@ -20,13 +20,14 @@ from airflow_provider_telzino.rules.identity import (
     created_at,
     ended_at,
 )
+from airflow_provider_telzino.rules.waiting import outcome_name
 
 DEFAULT_REDIAL_DELAY = timedelta(minutes=30)
+DEFAULT_MAX_ATTEMPTS = 3
 MAX_ATTEMPTS = 100
 MAX_DELAY = timedelta(days=366)
 REDIALLABLE = ("no_answer", "busy", "failed")
 """The outcomes after which it makes sense to call again."""
-UNKNOWN = "unknown"  # in `fail_on`: any terminal status that is not documented
 NO_CALL_YET = "the task has placed no call yet"
 
 
@@ -68,7 +69,7 @@ class RedialRules:
 
     def is_bad(self, status: str) -> bool:
         """Whether a person who clears the task wants another call after this outcome."""
-        name = status if status in DOCUMENTED else UNKNOWN
+        name = outcome_name(status)
         return name in self.redial_on or name in self.fail_on
 
 

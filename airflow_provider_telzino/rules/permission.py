@@ -12,6 +12,7 @@ import pendulum
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.rules.calling_hours import CallingHours, checked_zone, zones_of_number
 
+DEFAULT_DIAL_TIMEOUT = timedelta(days=1)
 MAX_DIAL_TIMEOUT = timedelta(days=366)
 
 MayCall = Callable[[Mapping[str, Any], pendulum.DateTime], Any]

@@ -68,12 +68,16 @@ class DeferrableWait(TriggererTask, CallTask):
         return self._wait_on_worker(context)
 
     def _wait_in_triggerer(self, context: Context, known: Record | None) -> Any:
-        """Poll once, unless the call is known to be live, and defer if it has not ended."""
+        """Poll once, unless the call is known to be live, and defer if it has not ended.
+
+        If the trigger can end the task, it also does the first poll: it would need no other worker even then.
+        """
         self.log_what_needs_a_worker()
         with self._softly(), self.hook() as hook:
             wait = self.new_wait()
             record = known
-            if record is None or has_ended(record):
+            must_poll = self.task_end() is None if known is None else has_ended(known)
+            if must_poll:
                 record = self.poll(hook)
             if record is None or not wait.observe(record):
                 # The wait stays with this agent, even if the connection gets another default agent.

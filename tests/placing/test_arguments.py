@@ -38,9 +38,13 @@ pytestmark = pytest.mark.usefixtures("surroundings")
 def test_the_error_names_the_field_and_the_limit(
     sandbox: Sandbox, arguments: dict[str, Any], words: list[str]
 ) -> None:
-    """And the size of the value, but never the value."""
+    """And the size of the value, but never the value. Airflow has rendered it from a template."""
+    run = runs().next_try()
+    for name, value in arguments.items():
+        setattr(run.task, name, value)
+
     with pytest.raises(exceptions.TelzinoConfigurationError) as caught:
-        runs(**arguments).next_try().step("execute")
+        run.step("execute")
 
     message = str(caught.value)
     assert [word for word in words if word not in message] == []
@@ -77,14 +81,48 @@ def test_an_agent_is_required(sandbox: Sandbox, connect: ConnectionSetter) -> No
     assert sandbox.requests == []
 
 
-@pytest.mark.parametrize("arguments", [{"fail_on": ["no-answer"]}, {"timeout": "1h"}])
-def test_untemplated_arguments_are_checked_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
-    """As in the sensor and the get operator."""
-    with pytest.raises(exceptions.TelzinoConfigurationError):
+INVALID_LITERALS = [
+    {"fail_on": ["no-answer"]},
+    {"timeout": "1h"},
+    {"to_number": "555"},
+    {"call_context": "x" * 4_001},
+    {"metadata": {"x": float("nan")}},
+    {"callback_url": "http://example.com"},
+    {"agent_id": "agent"},
+    {"timezone": "Berlin"},
+    {"redial_on": ["completed"]},
+    {"max_attempts": 0},
+    {"redial_delay": 30},
+    {"calling_hours": ("20:00", "09:00")},
+    {"calling_days": ["monday"]},
+    {"may_call": "never"},
+    {"dial_timeout": 3_600},
+    {"reattach": "no"},
+]
+
+
+@pytest.mark.parametrize("arguments", INVALID_LITERALS)
+def test_literals_are_checked_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
+    """And the error names argument and task."""
+    (name,) = arguments
+
+    with pytest.raises(exceptions.TelzinoConfigurationError, match=rf"`{name}`.*\[task place"):
         runs(**arguments).next_try()
+
+
+@pytest.mark.parametrize("arguments", INVALID_LITERALS)
+def test_so_are_those_of_a_mapped_task(arguments: dict[str, Any]) -> None:
+    """Airflow creates its instances only when the DAG runs."""
+    (name,) = arguments
+
+    with pytest.raises(exceptions.TelzinoConfigurationError, match=rf"`{name}`.*\[task place"):
+        TelzinoPlaceCallOperator.partial(task_id="place", **arguments)
 
 
 def test_soft_fail_skips() -> None:
     """As in the sensor and the get operator."""
+    run = runs(soft_fail=True).next_try()
+    run.task.to_number = "nonsense"
+
     with pytest.raises(AirflowSkipException, match="`to_number`"):
-        runs(to_number="nonsense", soft_fail=True).next_try().step("execute")
+        run.step("execute")

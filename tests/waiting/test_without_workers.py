@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import (
     DAG,
     Asset,
+    TaskDeferred,
 )
 
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
@@ -205,3 +206,18 @@ def test_on_an_older_airflow_a_worker_does_it(
     assert not run.task.start_from_trigger
     for flag in BOTH:
         assert task_log.text.count(f"`{flag}` needs Airflow 3.3") == 1
+
+
+@pytest.mark.parametrize("status", ["dialing", "completed"])
+@FROM_3_3
+def test_a_task_that_the_trigger_ends_leaves_the_first_poll_to_it(sandbox: Sandbox, status: str) -> None:
+    """It needs no other worker even if the call has already ended."""
+    call = sandbox.add_call(status)
+
+    deferral = Run(TelzinoCallSensor(task_id="wait", call_id=call["id"], end_from_trigger=True)).step(
+        "execute"
+    )
+
+    assert isinstance(deferral, TaskDeferred)
+    assert deferral.trigger.agent_id == AGENT_ID  # whatever becomes of the connection
+    assert sandbox.requests == []
