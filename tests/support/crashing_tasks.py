@@ -1,4 +1,4 @@
-"""Run tasks that place calls; each try is a process of its own, and many are killed with ``kill -9``.
+"""Run tasks that place calls; each step is a process of its own, and many are killed with ``kill -9``.
 
 A program, since it forks, which pytest with its threads must not. It reads a ``Plan`` as JSON from its
 standard input and prints one ``Outcome`` a line.
@@ -6,6 +6,7 @@ standard input and prints one ``Outcome`` a line.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,25 +16,43 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import aiohttp
 from airflow.providers.common.compat import connection
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_telzino.api import retry
+from airflow_provider_telzino.operators import call as operators
 from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN
 from airflow_provider_telzino.triggers import call
-from tests.support.placing_runs import TaskRuns, TaskStateStore
+from tests.support.placing_runs import PlacingRun, TaskRuns, TaskStateStore
+from tests.support.waits import first_event
 
 PRELOADED = (
     aiohttp,
     connection,
     call,
 )  # what a trigger needs: imported once, not in each of a thousand processes
+
+
+@dataclass
+class Round:
+    """What happens between two clears of a task."""
+
+    contacts: list[str]
+    """Their numbers: a mapped task has an instance for each of them."""
+    interrupted: bool = False
+    """Whether instances may be cleared while they are deferred."""
 
 
 @dataclass
@@ -44,9 +63,11 @@ class Task:
     url: str
     agent_id: str
     arguments: dict[str, Any]
+    rounds: list[Round]
+    is_mapped: bool
     retries: int
     deaths: int
-    """How many of its first tries may be killed."""
+    """How many processes of each instance may be killed in each round."""
     has_state: bool
     """Whether its Airflow has a task state, as 3.3 does."""
 
@@ -68,15 +89,35 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What became of a task."""
+    """What became of a task instance in one round."""
 
     name: str
-    tries: int
-    deaths: int
-    error: str | None
-    """Of its last try, if that failed."""
-    errors: list[str]
-    """The classes of all errors that its tries failed with."""
+    round: int
+    number: str
+    began: str
+    """When the round began, ISO 8601."""
+    tries: int = 0
+    deaths: int = 0
+    is_interrupted: bool = False
+    """Whether it was cleared while it was deferred."""
+    error: str | None = None
+    """That which ended it."""
+    errors: list[str] = field(default_factory=list)
+    """The classes of all errors that its tries ended with."""
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    """What its last try has pushed."""
+
+
+@dataclass
+class Instance:
+    """A task instance, as Airflow's database has it."""
+
+    map_index: int
+    created: datetime
+    tries: int = 0
+    max_tries: int | None = None
+    clears: int = 0
+    """Of the DAG run."""
 
 
 class StateInAFile(TaskStateStore):
@@ -100,38 +141,89 @@ def run_lane(plan: Plan, number: int) -> None:
     """Run the tasks of one lane, one after the other."""
     randomness = random.Random(f"{plan.seed}/{number}")
     for task in plan.tasks[number :: plan.lanes]:
-        line = json.dumps(asdict(run_task(task, Path(plan.folder), randomness))) + "\n"
-        os.write(1, line.encode())  # in one piece, since all lanes write there
+        for outcome in run_task(task, Path(plan.folder), randomness):
+            line = json.dumps(asdict(outcome)) + "\n"
+            os.write(1, line.encode())  # in one piece, since all lanes write there
 
 
-def run_task(task: Task, folder: Path, randomness: random.Random) -> Outcome:
-    """Run a task as Airflow does: try after try, until one succeeds or no retry is left."""
-    errors: list[str] = []
-    deaths = 0
-    for number in range(1, task.retries + 2):
-        dies = deaths < task.deaths and randomness.random() < 0.7
-        result = run_try(task, number, folder, randomness if dies else None)
-        if result is None:
-            deaths += 1
-            continue
-        if result["error"] is None:
-            return Outcome(task.name, number, deaths, None, errors)
-        errors.append(result["class"])
-    return Outcome(task.name, task.retries + 1, deaths, (result or {}).get("error", "killed"), errors)
+def run_task(task: Task, folder: Path, randomness: random.Random) -> Iterator[Outcome]:
+    """Run all rounds of a task as Airflow does."""
+    instances: list[Instance] = []
+    for number, this in enumerate(task.rounds):
+        began = datetime.now(timezone.utc)
+        for instance in instances:  # a clear
+            instance.max_tries = instance.tries + task.retries
+        for index in range(len(instances), len(this.contacts)):
+            instances.append(Instance(index if task.is_mapped else -1, began))
+        del instances[len(this.contacts) :]
+        for instance, contact in zip(instances, this.contacts, strict=True):
+            instance.clears = number
+            outcome = Outcome(task.name, number, contact, began.isoformat())
+            Course(task, instance, outcome, folder, randomness).run(may_be_interrupted=this.interrupted)
+            yield outcome
 
 
-def run_try(task: Task, number: int, folder: Path, killed_by: random.Random | None) -> dict[str, Any] | None:
-    """Run one try in a process. Returns its result, or ``None`` if it was killed before it had one."""
-    path = folder / f"{task.name}-{number}.json"
-    death = Death.drawn(killed_by) if killed_by else Death()
-    pid = os.fork()
-    if pid == 0:
-        work(task, number, folder, path, death)
-    if death.after is not None:
-        time.sleep(death.after)
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return json.loads(path.read_text()) if path.exists() else None
+@dataclass
+class Course:
+    """The course of a task instance in one round, over all its processes."""
+
+    task: Task
+    instance: Instance
+    outcome: Outcome
+    folder: Path
+    randomness: random.Random
+
+    def run(self, *, may_be_interrupted: bool) -> None:
+        """Run try after try, until one succeeds, fails for good, or no retry is left."""
+        while self.outcome.tries <= self.task.retries:
+            self.outcome.tries += 1
+            self.instance.tries += 1
+            self.outcome.xcoms = {}
+            result = self._run_try(may_be_interrupted)
+            if result is None:
+                self.outcome.error = "killed"
+                continue
+            self.outcome.error = result["error"]
+            if result["error"] is None or self.outcome.is_interrupted:
+                return
+            self.outcome.errors.append(result["class"])
+            if result["is_final"]:
+                return
+
+    def _run_try(self, may_be_interrupted: bool) -> dict[str, Any] | None:
+        """Run one try, process after process; ``None`` if it was killed."""
+        deferral: dict[str, Any] | None = None
+        while True:
+            dies = self.outcome.deaths < self.task.deaths and self.randomness.random() < 0.5
+            result = self._run_process(deferral, self.randomness if dies else None)
+            if result is None:
+                self.outcome.deaths += 1
+                if deferral is None or self.randomness.random() < 0.5:
+                    return None
+                continue  # Airflow may resume the task once more in the same try.
+            self.outcome.xcoms |= result["xcoms"]
+            deferral = result["deferral"]
+            if deferral is None:
+                return result
+            if may_be_interrupted and self.randomness.random() < 0.3:
+                self.outcome.is_interrupted = True
+                return result
+
+    def _run_process(
+        self, deferral: dict[str, Any] | None, killed_by: random.Random | None
+    ) -> dict[str, Any] | None:
+        """Run one process. Returns its result, or ``None`` if it was killed before it had one."""
+        path = self.folder / f"{self.task.name}.{self.instance.map_index}.result"
+        path.unlink(missing_ok=True)
+        death = Death.drawn(killed_by) if killed_by else Death()
+        pid = os.fork()
+        if pid == 0:
+            work(self, deferral, path, death)
+        if death.after is not None:
+            time.sleep(death.after)
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return json.loads(path.read_text()) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -157,26 +249,72 @@ class Death:
         )
 
 
-def work(task: Task, number: int, folder: Path, path: Path, death: Death) -> None:
-    """Be the worker of one try: run it, write its result, and end."""
+def work(course: Course, deferral: dict[str, Any] | None, path: Path, death: Death) -> None:
+    """Be one process of a task: run its trigger, if it has one, and its next step; then write the result."""
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
+    task, instance = course.task, course.instance
     connect(task)
-    state = StateInAFile(folder / f"{task.name}.state") if task.has_state else None
-    runs = TaskRuns(task.arguments, retries=task.retries, state=state, tries=number - 1)
-    result: dict[str, Any] = {"error": None}
+    state = course.folder / f"{task.name}.{instance.map_index}.state"
+    run = TaskRuns(
+        arguments(task) | {"to_number": course.outcome.number},
+        retries=task.retries,
+        state=StateInAFile(state) if task.has_state else None,
+        map_index=instance.map_index,
+        due=instance.created,
+        tries=instance.tries - 1,
+        clears=instance.clears,
+        max_tries=instance.max_tries,
+        created=instance.created,
+    ).next_try()
+    result: dict[str, Any] = {"error": None, "deferral": None}
     try:
         with dying(death):
-            runs.next_try().to_the_end()
+            returned = step(run, deferral)
+        if isinstance(returned, TaskDeferred):
+            result["deferral"] = stored(returned)
+        else:
+            run.ti.xcom_push("return_value", returned)
     except AirflowException as error:
-        result = {"error": str(error), "class": type(error).__name__}
+        final = isinstance(error, (AirflowFailException, AirflowSkipException))
+        result |= {"error": str(error), "class": type(error).__name__, "is_final": final}
     except BaseException as error:
-        result = {"error": f"{type(error).__name__}: {error}", "class": "defect"}
+        result |= {"error": f"{type(error).__name__}: {error}", "class": "defect", "is_final": True}
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(result))
+    new.write_text(json.dumps(result | {"xcoms": run.ti.xcoms}))
     new.replace(path)
     os._exit(0)
+
+
+def arguments(task: Task) -> dict[str, Any]:
+    """Return the operator's arguments."""
+    delay = timedelta(seconds=task.arguments.get("redial_delay", 0))
+    return task.arguments | {"redial_delay": delay, "agent_id": task.agent_id}
+
+
+def stored(deferral: TaskDeferred) -> dict[str, Any]:
+    """Return a deferral as Airflow stores it."""
+    _, trigger = deferral.trigger.serialize()
+    waits_until = trigger.get("moment")
+    return {
+        "method": deferral.method_name,
+        "kwargs": deferral.kwargs or {},
+        "until": waits_until.timestamp() if waits_until is not None else None,
+        "trigger": {} if waits_until is not None else trigger,
+    }
+
+
+def step(run: PlacingRun, deferral: dict[str, Any] | None) -> Any:
+    """Run the next step of a task."""
+    if deferral is None:
+        return run.step("execute")
+    if deferral["until"] is not None:
+        time.sleep(max(0.0, deferral["until"] - time.time()))
+        event: Any = "the moment"
+    else:
+        event = asyncio.run(first_event(call.TelzinoCallTrigger(**deferral["trigger"])))
+    return run.step(deferral["method"], event=event, **deferral["kwargs"])
 
 
 def connect(task: Task) -> None:
@@ -210,17 +348,24 @@ def dying(death: Death) -> Iterator[None]:
     sys.setprofile(None)
 
 
+def task_of(given: dict[str, Any]) -> Task:
+    """Read a task from JSON."""
+    return Task(**{**given, "rounds": [Round(**each) for each in given["rounds"]]})
+
+
 def main() -> None:
     """Run all tasks of the plan, in lanes."""
     given = json.load(sys.stdin)
-    tasks, warm_up = [Task(**task) for task in given["tasks"]], Task(**given["warm_up"])
+    tasks, warm_up = [task_of(task) for task in given["tasks"]], task_of(given["warm_up"])
     plan = Plan(**{**given, "tasks": tasks, "warm_up": warm_up})
     search.LIST_LAG_PAUSES = plan.pauses
     retry.BACKOFF_BASE, retry.BACKOFF_CAP = 0.005, 0.05
+    operators.SHORTEST_PAUSE = timedelta(seconds=0.05)
     connect(warm_up)
     with contextlib.redirect_stdout(sys.stderr):
         # Without its trigger, which leaves a thread behind that wouldn't outlive a fork.
-        TaskRuns(warm_up.arguments | {"wait_for_completion": False}).next_try().to_the_end()
+        given = {"to_number": warm_up.rounds[0].contacts[0], "wait_for_completion": False}
+        TaskRuns(arguments(warm_up) | given | {"redial_on": ()}).next_try().step("execute")
     lanes = []
     for number in range(plan.lanes):
         pid = os.fork()
