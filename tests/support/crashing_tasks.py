@@ -38,6 +38,8 @@ from airflow_provider_telzino.triggers import call
 from tests.support.placing_runs import PlacingRun, TaskRuns, TaskStateStore
 from tests.support.waits import first_event
 
+NOTICED_AFTER = 6.0  # seconds, to scale: Airflow considers a component dead after 30 s or more
+
 PRELOADED = (
     aiohttp,
     connection,
@@ -200,7 +202,9 @@ class Course:
                 self.outcome.deaths += 1
                 if deferral is None or self.randomness.random() < 0.5:
                     return None
-                continue  # Airflow may resume the task once more in the same try.
+                # Airflow may resume the task once more in the same try, but not sooner than it can notice.
+                time.sleep(0 if self.task.has_state else NOTICED_AFTER)
+                continue
             self.outcome.xcoms |= result["xcoms"]
             deferral = result["deferral"]
             if deferral is None:
