@@ -16,8 +16,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoConnectionNotFoundError,
     TelzinoNotFoundError,
 )
-from airflow_provider_telzino.get_provider_info import CONN_FIELDS, CONN_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
-from airflow_provider_telzino.version_compat import form_widgets
+from airflow_provider_telzino.get_provider_info import CONN_TYPE, HOOK_NAME
 
 DEFAULT_CONN_ID = "telzino_default"
 MAX_TRANSCRIPT_PAGES = 250  # of 20 call logs: how far back a search for a transcript goes
@@ -40,16 +39,6 @@ class TelzinoHookBase(BaseHook):
         super().__init__()
         self.telzino_conn_id = telzino_conn_id
         self.agent_id = agent_id
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Build the form's extra fields for Airflow 2.11 to 3.1; later ones read the provider info."""
-        return form_widgets(CONN_FIELDS)
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Label and hide the form's fields on Airflow 2.11 to 3.1; later ones read the provider info."""
-        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
 
     def _build(
         self, settings: Settings, agent_id: str | None, build: Callable[..., ApiRequest], *args: Any

@@ -22,10 +22,11 @@ from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.retry import RETRY_FOR
 from airflow_provider_telzino.api.settings import Settings
 from airflow_provider_telzino.exceptions import TelzinoUnavailableError
+from airflow_provider_telzino.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_telzino.hooks.access_token import AccessToken, AsyncAccessToken
 from airflow_provider_telzino.hooks.base import DEFAULT_CONN_ID, MAX_TRANSCRIPT_PAGES, TelzinoHookBase
 from airflow_provider_telzino.models import CallStatus
-from airflow_provider_telzino.version_compat import get_connection
+from airflow_provider_telzino.version_compat import form_widgets, get_connection
 
 if TYPE_CHECKING:
     import requests
@@ -265,6 +266,18 @@ class TelzinoHook(TelzinoHookBase):
                     lambda: self._access_token.get(self.settings, transport.send, self.settings.timeout),
                 )
             return self._transport
+
+    # Airflow up to 3.1 looks for these two in the hook's own class, not in its bases.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Build the form's extra fields for Airflow 2.11 to 3.1; later ones read the provider info."""
+        return form_widgets(CONN_FIELDS)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Label and hide the form's fields on Airflow 2.11 to 3.1; later ones read the provider info."""
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
 
 
 class TelzinoAsyncHook(TelzinoHookBase):

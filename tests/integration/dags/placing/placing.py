@@ -5,13 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import DAG, Param
 
-from airflow_provider_telzino.exceptions import (
-    TelzinoBusyError,
-    TelzinoCallFailedError,
-    TelzinoNoAnswerError,
-)
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 
 COMMON: dict[str, Any] = {
@@ -36,16 +31,10 @@ with DAG("wait_on", schedule=None, params=NUMBER):
 with DAG("redial", schedule=None, params=NUMBER):
     TelzinoPlaceCallOperator(
         **COMMON,
+        redial_on=["no_answer", "busy", "failed"],
+        redial_delay=timedelta(seconds=1),
+        max_attempts=3,
         fail_on=["no_answer", "busy", "failed"],
-        retries=5,
-        # For tries that no exception has ended: on a busy machine Airflow may consider a task dead that
-        # resumes at once, and then applies no policy.
-        retry_delay=timedelta(seconds=5),
-        retry_policy=ExceptionRetryPolicy(
-            rules=[
-                RetryRule(TelzinoNoAnswerError, RetryAction.RETRY, retry_delay=timedelta(seconds=1)),
-                RetryRule(TelzinoBusyError, RetryAction.RETRY, retry_delay=timedelta(seconds=2)),
-                RetryRule(TelzinoCallFailedError, RetryAction.FAIL),
-            ]
-        ),
+        retries=5,  # for crashes: no retry dials after an outcome
+        retry_delay=timedelta(seconds=1),
     )
