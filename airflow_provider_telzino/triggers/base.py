@@ -17,3 +17,14 @@ class TelzinoTrigger(BaseTrigger):
         return f"{kind.__module__}.{kind.__name__}", {
             name: getattr(self, name) for name in inspect.signature(kind).parameters
         }
+
+    async def on_kill(self) -> None:
+        """Log that the call continues: a user has marked or cleared the task (from Airflow 3.3)."""
+        self.log.warning(
+            "The task was stopped, but Telzino documents no way to end a call: %s continues.",
+            self.call_name(),
+        )
+
+    def call_name(self) -> str:
+        """Return how to name the call in the log."""
+        return "the call"

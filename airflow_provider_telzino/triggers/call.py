@@ -64,6 +64,10 @@ class TelzinoCallTrigger(TelzinoTrigger):
         self.status_since = status_since
         self.end = end
 
+    def call_name(self) -> str:
+        """Return how to name the call in the log."""
+        return f"call {self.call_id}"
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
         yield await self._event()

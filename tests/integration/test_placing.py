@@ -187,6 +187,27 @@ def test_no_retry_follows_the_last_outcome(start: StartRun) -> None:
     assert run.record == run.calls[-1]
 
 
+def mark_failed(airflow: AirflowInstance, run: PlacingDagRun) -> None:
+    """Mark the task as failed, as a person does in the web interface."""
+    path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{TASK}"
+    airflow.api.request("PATCH", path, json={"new_state": "failed"})
+
+
+def test_a_deferred_task_that_is_marked_says_so_too(airflow: AirflowInstance, start: StartRun) -> None:
+    """The triggerer logs it, and nobody is called again."""
+    run = start("redial", MAGIC_NUMBERS["long_call"])
+    run.wait(lambda: run.task["state"] == "deferred", "the deferral")
+    airflow.wait_until(lambda: "in_progress" in run.log(1), "the first poll of the trigger", timeout=60)
+
+    mark_failed(airflow, run)
+    with contextlib.suppress(TimeoutError):
+        airflow.wait_until(lambda: "no way to end a call" in run.log(1), "the log line", timeout=60)
+
+    assert f"call {run.calls[0]['id']} continues" in run.log(1)
+    assert run.finish() == "failed"
+    assert len(run.calls) == 1
+
+
 def test_killing_the_task_says_that_the_call_continues(
     airflow: AirflowInstance, sandbox: Sandbox, start: StartRun
 ) -> None:
@@ -195,8 +216,7 @@ def test_killing_the_task_says_that_the_call_continues(
     run = start("place_once")
     run.wait(lambda: run.requests("POST"), "the POST")
 
-    path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{TASK}"
-    airflow.api.request("PATCH", path, json={"new_state": "failed"})
+    mark_failed(airflow, run)
     with contextlib.suppress(TimeoutError):
         airflow.wait_until(lambda: "no way to end a call" in run.log(1), "the log line", timeout=60)
 

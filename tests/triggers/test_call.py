@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.triggers import call
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+from tests.conftest import CALL_ID
 from tests.support.waits import TaskInstance, first_event
 
 pytestmark = pytest.mark.usefixtures("connected")
@@ -31,3 +32,10 @@ def test_a_task_stays_deferred_for_a_while(
 
     assert event["outcome"] == "ended"
     assert not waiting or time.monotonic() - began >= shortest
+
+
+def test_a_task_that_is_stopped_says_that_the_call_continues(task_log: pytest.LogCaptureFixture) -> None:
+    """Telzino documents no way to end a call."""
+    asyncio.run(TelzinoCallTrigger(CALL_ID, time.time() + 30).on_kill())
+
+    assert f"call {CALL_ID} continues" in task_log.text
