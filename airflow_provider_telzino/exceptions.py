@@ -40,11 +40,12 @@ class TelzinoError(AirflowException):
         return text.encode("utf-8", "replace").decode()
 
 
-class TelzinoConfigurationError(TelzinoError, AirflowFailException):
-    """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent.
+class TelzinoConfigurationError(TelzinoError):
+    """A field of the connection, or an argument of hook or task, is missing or wrong. Nothing was sent."""
 
-    Airflow doesn't retry it.
-    """
+
+class TelzinoArgumentError(TelzinoConfigurationError, AirflowFailException):
+    """An argument of hook or task is missing or wrong. A retry would have the same: it is final."""
 
 
 class TelzinoConnectionNotFoundError(TelzinoConfigurationError):

@@ -31,10 +31,10 @@ CONTENDERS = (OURS_BOTH, OURS_END, OURS, DEFERRABLE, RESCHEDULE)
 """The ids of their DAGs, the slowest last."""
 
 TARGETS = (
-    (OURS, DEFERRABLE, 0.5),
+    (OURS, DEFERRABLE, 0.6),
     (OURS, RESCHEDULE, 0.25),
     (OURS_END, DEFERRABLE, 0.35),
-    (OURS_BOTH, DEFERRABLE, 1 / 6),
+    (OURS_BOTH, DEFERRABLE, 0.17),
 )
 """Contender, the one it is compared with, and the ratio of CPU that is allowed."""
 

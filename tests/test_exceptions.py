@@ -6,7 +6,9 @@ import copy
 import pickle
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.api.arguments import naming_the_connection, naming_the_task
 from airflow_provider_telzino.exceptions import (
     TelzinoConfigurationError,
@@ -49,3 +51,23 @@ def test_an_error_survives_a_copy() -> None:
     for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301  # it's our own
         assert str(again) == str(error)
         assert (again.retry_after, again.maybe_received) == (7, False)
+
+
+FINAL = {
+    "TelzinoArgumentError",
+    "TelzinoBadRequestError",
+    "TelzinoBusyError",
+    "TelzinoCallEndedBadlyError",
+    "TelzinoCallFailedError",
+    "TelzinoDialTimeoutError",
+    "TelzinoNoAnswerError",
+    "TelzinoNoTranscriptError",
+    "TelzinoOutcomeError",
+}
+
+
+def test_only_what_a_retry_cannot_change_is_final_for_airflow() -> None:
+    """In particular not a missing connection: Airflow reports that, too, while its database is away."""
+    errors = {name: each for name, each in vars(exceptions).items() if name.startswith("Telzino")}
+
+    assert {name for name, each in errors.items() if issubclass(each, AirflowFailException)} == FINAL

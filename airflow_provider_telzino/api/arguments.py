@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError, TelzinoConfigurationError
 from airflow_provider_telzino.models import CallStatus, awaits_transcript, has_ended
 
 MAX_CONTEXT_CHARACTERS = 4_000
@@ -84,7 +84,7 @@ def checked_uuid(field: str, value: object, fix: str) -> str:
     text = str(value) if isinstance(value, UUID) else value
     text = text.strip() if isinstance(text, str) else ""
     if not is_uuid(text):
-        raise TelzinoConfigurationError(f"`{field}` should be a UUID, but is {_kind(value)}. {fix}")
+        raise TelzinoArgumentError(f"`{field}` should be a UUID, but is {_kind(value)}. {fix}")
     return text.lower()
 
 
@@ -102,7 +102,7 @@ def checked_agent_id(value: object) -> str:
     """Check an agent's id. It is required: the API has no default agent."""
     where = "Set it as `agent_id` of the task or hook, or as Agent ID in the connection."
     if value is None or value == "":
-        raise TelzinoConfigurationError(f"There is no `agent_id`. {where}")
+        raise TelzinoArgumentError(f"There is no `agent_id`. {where}")
     return checked_uuid("agent_id", value, where)
 
 
@@ -160,7 +160,7 @@ def checked_ended_record(record: Mapping[str, Any]) -> None:
             "`record_fields`, add `id` there."
         )
     if problem is not None:
-        raise TelzinoConfigurationError(problem, call_id=call_id)
+        raise TelzinoArgumentError(problem, call_id=call_id)
 
 
 def checked_optional_agent_id(value: object) -> str | None:
@@ -174,7 +174,7 @@ def checked_status(value: str | CallStatus) -> CallStatus:
         return CallStatus(value)
     except ValueError:
         known = ", ".join(CallStatus)
-        raise TelzinoConfigurationError(f"`status` should be one of {known}.") from None
+        raise TelzinoArgumentError(f"`status` should be one of {known}.") from None
 
 
 def checked_number(to_number: object) -> str:
@@ -186,7 +186,7 @@ def checked_number(to_number: object) -> str:
                 " With `render_template_as_native_obj=True`, a template's text becomes a number: put quotes "
                 "around it, as in \"'{{ params.to_number }}'\"."
             )
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "`to_number` should be a phone number in E.164 form: '+', country code and number, at most 15 "
             f"digits and nothing else, such as +18135551234. It is {_kind(to_number)}.{fix}"
         )
@@ -202,13 +202,13 @@ def checked_context(call_context: object) -> str:
                 " With `render_template_as_native_obj=True`, a template's text becomes a Python value if it "
                 'reads like one: add a word to the template, as in "Details: {{ params.details }}".'
             )
-        raise TelzinoConfigurationError(f"`call_context` should be text, but is {_kind(call_context)}.{fix}")
+        raise TelzinoArgumentError(f"`call_context` should be text, but is {_kind(call_context)}.{fix}")
     if any("\ud800" <= character <= "\udfff" for character in call_context):
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "`call_context` contains a lone surrogate, which is no character: it can't be sent as UTF-8."
         )
     if len(call_context) > MAX_CONTEXT_CHARACTERS:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`call_context` has {len(call_context):,} characters; "
             f"the API accepts at most {MAX_CONTEXT_CHARACTERS:,}."
         )
@@ -225,7 +225,7 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
                 " A template of a whole mapping becomes text: give a mapping of templates, such as "
                 "{'crm_id': '{{ params.crm_id }}'}, or set `render_template_as_native_obj=True` for the DAG."
             )
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`metadata` should be a mapping with text keys (a JSON object), but is {what}.{fix}"
         )
     try:
@@ -233,18 +233,18 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
         compact = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))
         size = len(compact.encode())
     except (TypeError, ValueError, RecursionError):
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "`metadata` contains a value that JSON doesn't have (such as a date, a set or a lone surrogate). "
             "Convert it to text or a number first."
         ) from None
     try:
         json.dumps(dict(metadata), allow_nan=False)
     except ValueError:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "`metadata` contains NaN or infinity, which JSON doesn't have. Omit it, or convert it to text."
         ) from None
     if size > MAX_METADATA_BYTES:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`metadata` has {size:,} bytes as JSON; the API accepts at most {MAX_METADATA_BYTES:,}."
         )
     return dict(metadata)
@@ -259,7 +259,7 @@ def checked_callback_url(callback_url: object) -> str:
     except ValueError:
         good = False
     if not good or not isinstance(callback_url, str):
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`callback_url` should be a URL that begins with https://. It is {_kind(callback_url)}."
         )
     return callback_url

@@ -22,7 +22,7 @@ from airflow_provider_telzino.api.arguments import (
 )
 from airflow_provider_telzino.exceptions import (
     OUTCOME_ERRORS,
-    TelzinoConfigurationError,
+    TelzinoArgumentError,
     TelzinoError,
     TelzinoOutcomeError,
 )
@@ -140,7 +140,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         kwargs: See :class:`~airflow_provider_telzino.waiting.arguments.WaitingOperator`.
 
     Raises:
-        TelzinoConfigurationError: An argument is invalid. Nothing was dialled.
+        TelzinoArgumentError: An argument is invalid. Nothing was dialled.
         TelzinoNoAnswerError, TelzinoBusyError, TelzinoCallFailedError: The last call ended in this status,
             which is in ``fail_on``. Airflow doesn't retry it.
         TelzinoDialTimeoutError: Nobody could be called within ``dial_timeout``. Airflow doesn't retry it.
@@ -198,7 +198,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             )
             self.limits = DialLimits.checked(calling_hours, calling_days, may_call, dial_timeout)
             if self.redialling.redial_on and not self.wait_for_completion:
-                raise TelzinoConfigurationError(
+                raise TelzinoArgumentError(
                     "`redial_on` needs `wait_for_completion=True`: only then the task knows the outcome."
                 )
         self.call_id: str | None = None  # once the call is placed or found

@@ -21,7 +21,7 @@ from airflow_provider_telzino.api.arguments import (
     naming_the_task,
 )
 from airflow_provider_telzino.exceptions import (
-    TelzinoConfigurationError,
+    TelzinoArgumentError,
     TelzinoNotFoundError,
     TelzinoNoTranscriptError,
     TelzinoUnreadableAnswerError,
@@ -44,7 +44,7 @@ def checked_content(content: TranscriptContent) -> TranscriptContent:
     """Check what of a transcript is to be pushed."""
     if content not in get_args(TranscriptContent):
         known = ", ".join(get_args(TranscriptContent))
-        raise TelzinoConfigurationError(f"`content` should be one of {known}.")
+        raise TelzinoArgumentError(f"`content` should be one of {known}.")
     return content
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError
 from airflow_provider_telzino.models import has_ended
 from airflow_provider_telzino.rules.identity import (
     History,
@@ -57,12 +57,12 @@ class RedialRules:
         """Check what a DAG author gave.
 
         Raises:
-            TelzinoConfigurationError: The message names the argument and what it may be.
+            TelzinoArgumentError: The message names the argument and what it may be.
         """
         statuses = _redial_statuses(redial_on)
         is_number = isinstance(max_attempts, int) and not isinstance(max_attempts, bool)
         if not isinstance(max_attempts, int) or not is_number or not 1 <= max_attempts <= MAX_ATTEMPTS:
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 f"`max_attempts` should be a whole number from 1 to {MAX_ATTEMPTS}: how many calls in all."
             )
         return cls(statuses, max_attempts, _delays(redial_delay, statuses), frozenset(fail_on), reattach)
@@ -172,7 +172,7 @@ def _after_round(calls: Sequence[Record], rules: RedialRules, now: datetime) -> 
 def _redial_statuses(given: object) -> frozenset[str]:
     if isinstance(given, (list, tuple, set, frozenset)) and all(each in REDIALLABLE for each in given):
         return frozenset(status for status in REDIALLABLE if status in given)  # as plain text
-    raise TelzinoConfigurationError(
+    raise TelzinoArgumentError(
         f"`redial_on` should be a list of outcomes after which to call again, from {', '.join(REDIALLABLE)}."
     )
 
@@ -182,7 +182,7 @@ def _delays(given: object, statuses: frozenset[str]) -> dict[str, timedelta]:
     for status, delay in delays.items():
         is_delay = isinstance(delay, timedelta) and timedelta() <= delay <= MAX_DELAY
         if not is_delay or status not in REDIALLABLE:
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 "`redial_delay` should be a timedelta (at least 0, at most a year), or one for each status, "
                 'such as {"busy": timedelta(minutes=5)}.'
             )

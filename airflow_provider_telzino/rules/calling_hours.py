@@ -9,7 +9,7 @@ from datetime import time
 
 import pendulum
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 SEARCH_DAYS = 15  # how far ahead an opening is searched: weeks repeat, but for those of a clock change
@@ -44,7 +44,7 @@ class CallingHours:
             The hours; ``None`` if neither argument restricts them.
 
         Raises:
-            TelzinoConfigurationError: The message names the argument and what it may hold.
+            TelzinoArgumentError: The message names the argument and what it may hold.
         """
         if calling_hours is None and calling_days is None:
             return None
@@ -101,14 +101,14 @@ def checked_zone(name: object) -> str:
     """Check the IANA name of a time zone, such as ``Europe/Berlin``.
 
     Raises:
-        TelzinoConfigurationError: There is no such zone.
+        TelzinoArgumentError: There is no such zone.
     """
     try:
         if isinstance(name, str) and name:
             return pendulum.timezone(name).name
     except (ValueError, OSError):  # pendulum's own error, and what the file system says of odd names
         pass
-    raise TelzinoConfigurationError(
+    raise TelzinoArgumentError(
         "`timezone` should be the IANA name of a time zone, such as 'Europe/Berlin' or 'America/New_York'."
     )
 
@@ -122,13 +122,13 @@ def zones_of_number(to_number: str) -> list[str]:
         to_number: The phone number (E.164).
 
     Raises:
-        TelzinoConfigurationError: The package ``phonenumbers`` is missing, or knows no zone for the number.
+        TelzinoArgumentError: The package ``phonenumbers`` is missing, or knows no zone for the number.
     """
     try:
         import phonenumbers
         from phonenumbers import timezone as number_zones
     except ImportError:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "`calling_hours` and `calling_days` need the callee's `timezone`. To derive it from the number, "
             "install the package with its extra: airflow-provider-telzino[timezones]."
         ) from None
@@ -137,7 +137,7 @@ def zones_of_number(to_number: str) -> list[str]:
     except phonenumbers.NumberParseException:
         zones = []
     if not zones or UNKNOWN_ZONE in zones:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             "The time zone of `to_number` can't be derived from the number. Give the callee's `timezone`."
         )
     return zones
@@ -149,7 +149,7 @@ def _hours(given: object) -> tuple[time, time]:
         start, end = map(time.fromisoformat, hours)
         if start < end:
             return start, end
-    raise TelzinoConfigurationError(
+    raise TelzinoArgumentError(
         '`calling_hours` should be two times of the day, ("HH:MM", "HH:MM"), the first before the second, '
         'such as ("09:00", "20:00"). They can\'t cross midnight.'
     )
@@ -159,6 +159,6 @@ def _days(given: object) -> frozenset[int]:
     days = list(given) if isinstance(given, (tuple, list, set, frozenset)) else []
     if days and all(isinstance(each, str) and each in WEEKDAYS for each in days):
         return frozenset(map(WEEKDAYS.index, days))
-    raise TelzinoConfigurationError(
+    raise TelzinoArgumentError(
         f"`calling_days` should be a list of days, at least one of {', '.join(WEEKDAYS)}."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError
 from airflow_provider_telzino.models import parsed_time
 
 METADATA_KEY = "airflow"  # the key of the task's identity in a call's metadata
@@ -144,10 +144,10 @@ def with_identity(metadata: Mapping[str, Any], run: TaskRun, attempt: int) -> Re
         attempt: The number of the call, from 1.
 
     Raises:
-        TelzinoConfigurationError: The author's metadata already has our key.
+        TelzinoArgumentError: The author's metadata already has our key.
     """
     if METADATA_KEY in metadata:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`metadata` has the key {METADATA_KEY!r}, which is reserved for the task's identity. Choose "
             "another key."
         )

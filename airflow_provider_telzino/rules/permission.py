@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pendulum
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError, TelzinoConfigurationError, TelzinoError
 from airflow_provider_telzino.rules.calling_hours import CallingHours, checked_zone, zones_of_number
 
 DEFAULT_DIAL_TIMEOUT = timedelta(days=1)
@@ -50,14 +50,12 @@ class DialLimits:
         """Check what a DAG author gave.
 
         Raises:
-            TelzinoConfigurationError: The message names the argument and what it may be.
+            TelzinoArgumentError: The message names the argument and what it may be.
         """
         if may_call is not None and not callable(may_call):
-            raise TelzinoConfigurationError("`may_call` should be a function: may_call(contact, now).")
+            raise TelzinoArgumentError("`may_call` should be a function: may_call(contact, now).")
         if not isinstance(dial_timeout, timedelta) or not timedelta() < dial_timeout <= MAX_DIAL_TIMEOUT:
-            raise TelzinoConfigurationError(
-                "`dial_timeout` should be a timedelta, over 0 and at most a year."
-            )
+            raise TelzinoArgumentError("`dial_timeout` should be a timedelta, over 0 and at most a year.")
         return cls(CallingHours.checked(calling_hours, calling_days), may_call, dial_timeout)
 
     def check_time(
@@ -74,7 +72,7 @@ class DialLimits:
             ``None`` if the contact may be called now.
 
         Raises:
-            TelzinoConfigurationError: The contact's time zone is unknown, or the hours are never open in all
+            TelzinoArgumentError: The contact's time zone is unknown, or the hours are never open in all
                 of its zones.
         """
         if now >= started + self.dial_timeout:
@@ -95,7 +93,7 @@ class DialLimits:
             ``None`` if the contact may be called now.
 
         Raises:
-            TelzinoConfigurationError: See ``check_time``; or ``may_call`` returned something else.
+            TelzinoArgumentError: See ``check_time``; or ``may_call`` returned something else.
             TelzinoError: ``may_call`` raised.
         """
         return self.check_time(contact, started, now) or self._in_time(self._asked(contact, now), started)
@@ -112,7 +110,7 @@ class DialLimits:
         zones = [zone] if zone else zones_of_number(str(contact["to_number"]))
         opening = self.hours.next_opening(now, zones)
         if opening is None:
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 f"`calling_hours` are never open in all of the {len(zones)} time zones that the number may "
                 "be in. Give the callee's `timezone`."
             )
@@ -138,7 +136,7 @@ class DialLimits:
             # In UTC: Python compares two times of the same zone by their clocks, even in a repeated hour.
             moment = answer.astimezone(timezone.utc)
             return None if moment <= now else NotBefore(moment, "`may_call` asks for it")
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`may_call` returned {_kind(answer)}, so nobody was called. It should return True, False, or a "
             "time with a time zone before which not to call."
         )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError
 from airflow_provider_telzino.models import DOCUMENTED, TERMINAL_STATUSES, CallStatus, has_ended
 
 DEFAULT_POLL_INTERVAL = 10.0  # seconds between two polls
@@ -241,7 +241,7 @@ class OutcomePolicy(NamedTuple):
         """Check what a DAG author gave.
 
         Raises:
-            TelzinoConfigurationError: The message names the argument and its possible values.
+            TelzinoArgumentError: The message names the argument and its possible values.
         """
         policy = cls(
             _statuses("fail_on", fail_on),
@@ -251,11 +251,11 @@ class OutcomePolicy(NamedTuple):
             else tuple(_names("record_fields", record_fields, "field names, such as ('id', 'status')")),
         )
         if both := policy.fail_on & policy.skip_on:
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 f"{', '.join(sorted(both))} is in both `fail_on` and `skip_on`: name it in one of them."
             )
         if policy.record_fields == ():
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 "`record_fields` is empty. Name at least one field, or leave it out to push the whole record."
             )
         return policy
@@ -297,7 +297,7 @@ def seconds(argument: str, value: float | timedelta) -> float:
     number = value.total_seconds() if isinstance(value, timedelta) else value
     good = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= MAX_DURATION
     if not good:
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`{argument}` should be seconds (at least 0, at most a year) or a timedelta."
         )
     return float(number)
@@ -306,7 +306,7 @@ def seconds(argument: str, value: float | timedelta) -> float:
 def flag(argument: str, value: bool) -> bool:
     """Check a flag. A text such as ``"False"`` would count as true."""
     if not isinstance(value, bool):
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`{argument}` should be True or False, but is of type {type(value).__name__}."
         )
     return value
@@ -319,7 +319,7 @@ def _statuses(argument: str, given: Collection[str]) -> frozenset[str]:
     )
     terminal = sorted(status.value for status in TERMINAL_STATUSES)
     if wrong := sorted(names.difference(terminal, (UNKNOWN,))):
-        raise TelzinoConfigurationError(
+        raise TelzinoArgumentError(
             f"`{argument}` has {', '.join(map(repr, wrong))}; the statuses that a call can end in are "
             f"{', '.join(terminal)}, and {UNKNOWN} for any that isn't documented."
         )
@@ -329,5 +329,5 @@ def _statuses(argument: str, given: Collection[str]) -> frozenset[str]:
 def _names(argument: str, given: Collection[str], what: str) -> list[str]:
     is_collection = isinstance(given, Collection) and not isinstance(given, (str, bytes, Mapping))
     if not is_collection or not all(isinstance(each, str) for each in given):
-        raise TelzinoConfigurationError(f"`{argument}` should be a list or tuple of {what}.")
+        raise TelzinoArgumentError(f"`{argument}` should be a list or tuple of {what}.")
     return list(given)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from airflow.providers.common.compat.sdk import XComArg
 
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError
 from airflow_provider_telzino.rules.waiting import OutcomePolicy, longest_deferral
 from airflow_provider_telzino.version_compat import (
     is_unmapped_copy,
@@ -67,7 +67,7 @@ def readable_arguments(task: TriggererTask) -> dict[str, Any]:
     """Return a task's arguments in a form that a trigger can read: literals, and the outputs of other tasks.
 
     Raises:
-        TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
+        TelzinoArgumentError: An argument is given in a way that a trigger can't read.
     """
     literals: dict[str, Any] = {}
     outputs: dict[str, list[str]] = {}
@@ -79,13 +79,13 @@ def readable_arguments(task: TriggererTask) -> dict[str, Any]:
             continue
         literals[name] = _without_personal_data(value)
         if _uses_an_xcom(literals[name]):
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 f"`{name}` of task {task.task_id} uses an XCom in a template, or a changed, nested or mapped "
                 "output, which a task with `start_from_trigger` can't read. Give the output itself: "
                 f'`{name}=place.output` or `{name}=place.output["key"]`, or leave out `start_from_trigger`.'
             )
         if not _is_text(literals[name]):
-            raise TelzinoConfigurationError(
+            raise TelzinoArgumentError(
                 f"`{name}` of task {task.task_id} is of type {type(value).__name__}, which a task with "
                 "`start_from_trigger` can't read. Give text, or a template such as `{{ params.NAME }}`."
             )
@@ -120,7 +120,7 @@ class TriggererTask(BaseOperator):
         """Decide how much of the task runs in the triggerer. To be called at the end of ``__init__``.
 
         Raises:
-            TelzinoConfigurationError: An argument is given in a way that a trigger can't read.
+            TelzinoArgumentError: An argument is given in a way that a trigger can't read.
         """
         self.end_from_trigger = self.end_from_trigger and self.defers
         self.wants_start_from_trigger = self.wants_start_from_trigger and self.defers
