@@ -59,7 +59,7 @@ def test_the_worker_dies_while_it_dials(sandbox: Sandbox, start: StartRun) -> No
 
     assert state == "success"
     assert [run.record] == run.calls
-    assert f"Continuing with call {run.calls[0]['id']}, which this task has placed" in run.logs(2)
+    assert f"call {run.calls[0]['id']}: it " in run.logs(2)  # waiting for it, or ending with it
 
 
 def test_the_worker_dies_before_its_request_arrives(sandbox: Sandbox, start: StartRun) -> None:
