@@ -258,7 +258,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             started: When it first started, ISO 8601.
             known_until: The task has placed no other call before this time, ISO 8601.
         """
-        self._memory = Memory.restored(attempts, started, known_until)
+        self._memory = Memory.restored(attempts, started, known_until, has_waited=True)
         return self._proceed(context)
 
     def execute_complete(
@@ -393,6 +393,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             if self._is_killed:
                 raise TelzinoError("The task was killed before it dialled.", conn_id=self.telzino_conn_id)
             self.sleep(min(left, 1.0))
+        self._memory = replace(self._memory, has_waited=True)
 
     # --- The pieces ---
 

@@ -25,6 +25,13 @@ class Memory:
     """Whether this process resumes the task."""
     known_until: datetime | None = None
     """If it does: the task has placed no other call before this time; ``None`` if that is unknown."""
+    has_waited: bool = False
+    """Whether the task has waited for its next attempt since it knew these calls."""
+
+    @property
+    def waited_after(self) -> frozenset[str]:
+        """The ids of the calls after which the task has waited."""
+        return frozenset(call["id"] for call in self.calls or ()) if self.has_waited else frozenset()
 
     @classmethod
     def restored(
@@ -32,6 +39,8 @@ class Memory:
         attempts: Iterable[Mapping[str, Any]] | None = None,
         started: str | None = None,
         known_until: str | None = None,
+        *,
+        has_waited: bool = False,
     ) -> Memory:
         """Read it in the process that resumes the task. What Airflow has dropped is ``None``."""
         return cls(
@@ -39,6 +48,7 @@ class Memory:
             _moment(started),
             was_deferred=True,
             known_until=_moment(known_until),
+            has_waited=has_waited,
         )
 
     def to_json(self, known_until: datetime) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class CallPlacer:
             call: The call that it continues or ends with; then calls of other rounds don't matter.
         """
         calls = self.history.attempts if call is None else self.history.attempts_with(dict(call))
-        return replace(self._memory, started=self.started).with_calls(calls)
+        return replace(self._memory, started=self.started, has_waited=False).with_calls(calls)
 
     # --- What is known ---
 
@@ -236,7 +236,8 @@ class CallPlacer:
     def _decide(self, calls: Iterable[Record]) -> Step:
         unique = {call["id"]: call for call in reversed([*calls])}
         self.history = History.of(unique.values(), self.run, self._to_number)
-        return next_step(self.history, self.run, self._redialling, datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc)
+        return next_step(self.history, self.run, self._redialling, now, self._memory.waited_after)
 
     def _warn_of_other_numbers(self) -> None:
         for call in self.history.current:
