@@ -345,7 +345,7 @@ def test_dial_timeout_of_the_first_call(sandbox: Sandbox, clock: Clock) -> None:
 
 @NEEDS_TASK_STATE
 def test_dial_timeout_counts_from_the_first_try(sandbox: Sandbox, clock: Clock) -> None:
-    """The API was unavailable then; a clear begins anew."""
+    """The API was unavailable then; a clear begins again."""
     task = runs(dial_timeout=timedelta(hours=1), state=TaskStateStore(), retries=2)
     sandbox.faults.next("POST", "outbound-calls$", status=403)
     with pytest.raises(exceptions.TelzinoPermissionError):
