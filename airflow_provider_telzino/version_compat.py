@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 try:
     from airflow.providers.common.compat.sdk import Stats
@@ -86,6 +87,17 @@ def _has_synchronous_supervisor() -> bool:
     task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     supervisor = getattr(task_runner, "SUPERVISOR_COMMS", None)
     return supervisor is not None and not hasattr(supervisor, "asend")
+
+
+def loop_position(task_instance: Any) -> dict[str, Any]:
+    """Return where a task instance is in a task loop, in which it runs several times in a DAG run (from 3.4).
+
+    Outside of loops 3.4 has a region of zeros, and the map index says the rest.
+    """
+    region = getattr(task_instance, "region_id", None)
+    if region is None or UUID(str(region)).int == 0:
+        return {}
+    return {"region_id": str(region), "region_index": task_instance.region_index}
 
 
 def time_trigger(moment: datetime) -> Any:

@@ -9,9 +9,7 @@ from uuid import UUID
 
 from airflow_provider_telzino.rules.identity import MAP_INDEX, TaskRun
 from airflow_provider_telzino.rules.search import CLOCK_MARGIN
-from airflow_provider_telzino.version_compat import due_date
-
-LOOP_KEYS = ("region_id", "region_index")
+from airflow_provider_telzino.version_compat import due_date, loop_position
 
 
 def read_task_run(context: Mapping[str, Any]) -> TaskRun:
@@ -28,8 +26,7 @@ def read_task_run(context: Mapping[str, Any]) -> TaskRun:
             "run_id": ti.run_id,
             "task_id": ti.task_id,
             MAP_INDEX: map_index,
-            # Airflow 3.4 can run a task several times in one DAG run.
-            **{name: getattr(ti, name) for name in LOOP_KEYS if getattr(ti, name, None) is not None},
+            **loop_position(ti),
         },
         since=_earliest_start(dag_run),
         # The try number grows whenever Airflow schedules the task again. A deferred task that resumes keeps

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from airflow_provider_telzino.placing.task_run import read_task_run
 from airflow_provider_telzino.rules.search import CLOCK_MARGIN
+from airflow_provider_telzino.version_compat import loop_position
 
 NOW = datetime.now(timezone.utc)
 IDENTITY = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}
@@ -105,3 +107,18 @@ def test_an_edit_of_the_retries_starts_no_generation() -> None:
     before, after = context(), context(task=SimpleNamespace(retries=7))
 
     assert read_task_run(before).generation == read_task_run(after).generation == 3
+
+
+@pytest.mark.parametrize(
+    ("region_id", "position"),
+    [
+        (None, {}),
+        (UUID(int=0), {}),
+        (UUID(int=7), {"region_id": str(UUID(int=7)), "region_index": 2}),
+    ],
+)
+def test_the_position_in_a_task_loop_is_part_of_the_identity(
+    region_id: UUID | None, position: dict[str, Any]
+) -> None:
+    """As JSON. Outside of loops Airflow 3.4 has a region of zeros: the identity stays that of 3.3."""
+    assert loop_position(SimpleNamespace(region_id=region_id, region_index=2)) == position
