@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 try:
     from airflow.providers.common.compat.sdk import Stats
@@ -89,15 +88,19 @@ def _has_synchronous_supervisor() -> bool:
     return supervisor is not None and not hasattr(supervisor, "asend")
 
 
-def loop_position(task_instance: Any) -> dict[str, Any]:
-    """Return where a task instance is in a task loop, in which it runs several times in a DAG run (from 3.4).
+def loop_index(context: Mapping[str, Any]) -> int | None:
+    """Return the iteration of the task loop that the task is in; ``None`` outside of loops, which 3.4 added.
 
-    Outside of loops 3.4 has a region of zeros, and the map index says the rest.
+    Not its ``region_id`` and ``region_index``: mapped tasks have a region, too, and the index of that is the
+    map index.
     """
-    region = getattr(task_instance, "region_id", None)
-    if region is None or UUID(str(region)).int == 0:
-        return {}
-    return {"region_id": str(region), "region_index": task_instance.region_index}
+    loop = context.get("loop")
+    return None if loop is None else int(loop.index)
+
+
+def clears_delete_task_state(task_instance: Any) -> bool:
+    """Whether this Airflow deletes the state of a task that is cleared, by default (from 3.4)."""
+    return hasattr(task_instance, "region_id")  # It came with the same release.
 
 
 def time_trigger(moment: datetime) -> Any:

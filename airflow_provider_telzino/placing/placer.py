@@ -38,6 +38,7 @@ from airflow_provider_telzino.rules.attempts import (
     next_step,
 )
 from airflow_provider_telzino.rules.identity import History, identity_in, with_identity
+from airflow_provider_telzino.version_compat import clears_delete_task_state
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -88,6 +89,7 @@ class CallPlacer:
         self._redialling = redialling
         self._memory = memory
         self._state = TaskState(context, log)
+        self._clears_delete_state = clears_delete_task_state(context["ti"])
         self._log = log
 
     def next_step(self, *, find_all: bool = False) -> Step:
@@ -209,6 +211,8 @@ class CallPlacer:
             # If none is this task's, then what is stored says nothing: it comes from another Telzino, or
             # another contact had this map index.
             is_readable=not all_foreign,
+            # Airflow doesn't always report the clear itself: see `TaskRun.was_cleared`.
+            may_be_deleted=stored is None and self._clears_delete_state,
             calls=calls,
             dialling_since=stored.dialling_since if stored else None,
         )

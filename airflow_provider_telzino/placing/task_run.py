@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
-from airflow_provider_telzino.rules.identity import MAP_INDEX, TaskRun
+from airflow_provider_telzino.rules.identity import LOOP_INDEX, MAP_INDEX, TaskRun
 from airflow_provider_telzino.rules.search import CLOCK_MARGIN
-from airflow_provider_telzino.version_compat import due_date, loop_position
+from airflow_provider_telzino.version_compat import due_date, loop_index
 
 
 def read_task_run(context: Mapping[str, Any]) -> TaskRun:
@@ -19,6 +19,7 @@ def read_task_run(context: Mapping[str, Any]) -> TaskRun:
     map_index = -1 if map_index is None else map_index
     try_number, max_tries = getattr(ti, "try_number", None), getattr(ti, "max_tries", None)
     retries = getattr(getattr(ti, "task", None), "retries", None)
+    iteration = loop_index(context)
     run_was_cleared = dag_run is None or bool(getattr(dag_run, "clear_number", None))
     return TaskRun(
         identity={
@@ -26,15 +27,15 @@ def read_task_run(context: Mapping[str, Any]) -> TaskRun:
             "run_id": ti.run_id,
             "task_id": ti.task_id,
             MAP_INDEX: map_index,
-            **loop_position(ti),
+            **({} if iteration is None else {LOOP_INDEX: iteration}),
         },
         since=_earliest_start(dag_run),
         # The try number grows whenever Airflow schedules the task again. A deferred task that resumes keeps
         # it, and `CallPlacer` knows that it resumes.
         is_first=try_number == 1 and not run_was_cleared,
         # A clear sets `max_tries` to the tries so far plus the task's retries. Nothing else changes it, not
-        # even an edit of the task's `retries`.
-        generation=max_tries,
+        # even an edit of the task's `retries`. A clear of a loop may replace an iteration, in another region.
+        generation=max_tries if iteration is None else f"{max_tries} in {ti.region_id}",
         # `clear_number` does not count a clear that leaves the DAG run's own state alone.
         was_cleared=run_was_cleared or max_tries is None or retries is None or max_tries > retries,
         # Of a retry, Airflow's id is younger than the task instance, unless the first try has stored its age.

@@ -53,7 +53,7 @@ class StoredCalls:
 
     started: datetime
     """When the task first started since its last clear."""
-    generation: int | None
+    generation: int | str | None
     """The task's generation at that time."""
     calls: tuple[CallId, ...] = ()
     """The calls that it has placed, oldest first."""
@@ -139,13 +139,15 @@ class TaskState:
             raise UnreadableError(f"{KEY}: {error}") from error
         return self._stored
 
-    def store_start(self, started: datetime, generation: int | None, expanded_at: datetime | None) -> None:
+    def store_start(
+        self, started: datetime, generation: int | str | None, expanded_at: datetime | None
+    ) -> None:
         """Store when the task first started. If that fails, the limit for dialling may begin later."""
         known = self._stored or StoredCalls(started, generation)
         stored = replace(known, started=started, generation=generation, expanded_at=expanded_at)
         self._try_to_write(stored, "when this task started")
 
-    def store_dialling(self, agent_id: str, started: datetime, generation: int | None) -> None:
+    def store_dialling(self, agent_id: str, started: datetime, generation: int | str | None) -> None:
         """Store that the task is about to dial.
 
         Raises:
@@ -161,7 +163,7 @@ class TaskState:
         except Exception as error:  # as in `read`
             raise UnwritableError(type(error).__name__) from error
 
-    def store_calls(self, calls: Iterable[CallId], started: datetime, generation: int | None) -> None:
+    def store_calls(self, calls: Iterable[CallId], started: datetime, generation: int | str | None) -> None:
         """Store the task's calls, now that all are known. If that fails, a retry searches for them."""
         known = self._stored or StoredCalls(started, generation)
         stored = replace(known, calls=tuple(calls), dialling_since=None, dialling_agent=None)

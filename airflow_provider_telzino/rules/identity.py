@@ -12,6 +12,7 @@ from airflow_provider_telzino.models import parsed_time
 
 METADATA_KEY = "airflow"  # the key of the task's identity in a call's metadata
 MAP_INDEX = "map_index"
+LOOP_INDEX = "loop_index"  # only in a task loop
 ATTEMPT = "attempt"  # the number of the call among those of the task since its last clear, from 1
 GENERATION = "generation"  # see `TaskRun.generation`
 UNMAPPED = -1  # Airflow's map index of a task that is not mapped
@@ -29,8 +30,8 @@ class TaskRun:
     """No call of this task is older; ``None`` if that is unknown."""
     is_first: bool
     """Whether this is the first try, according to Airflow, so that no earlier process can have dialled."""
-    generation: int | None
-    """Grows with each clear of the task and stays the same over its retries; ``None`` if unknown."""
+    generation: int | str | None
+    """Changes with each clear of the task and stays the same over its retries; ``None`` if unknown."""
     was_cleared: bool
     """Whether the task may have been cleared since its first try."""
     expanded_at: datetime | None = None

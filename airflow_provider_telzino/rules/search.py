@@ -26,6 +26,8 @@ class KnownCalls:
     """Whether this Airflow has a task state, which every process of the task writes before it dials."""
     is_readable: bool = True
     """Whether it could be read. An unreadable task state is not an empty one."""
+    may_be_deleted: bool = False
+    """Whether nothing is stored, and a clear may be the reason."""
     calls: tuple[Record, ...] = ()
     """The current records of the calls that are known, all of them this task's."""
     dialling_since: datetime | None = None
@@ -67,7 +69,7 @@ def plan_search(run: TaskRun, known: KnownCalls) -> SearchPlan | None:
         # before 3.2 it doesn't count clears of unfinished DAG runs, which may move a contact to a new index.
         may_be_moved = run.expanded_at is not None and not known.is_supported
         return _quick_search(run.since, max_pages=MAX_SEARCH_PAGES if may_be_moved else 1)
-    if known.is_supported and not run.was_cleared:
+    if known.is_supported and not known.may_be_deleted and not run.was_cleared:
         # Each process stores that it is about to dial, so none was. But Airflow may have been upgraded to 3.3
         # between the tries: one pass is a cheap check.
         return _quick_search(run.since, max_pages=MAX_SEARCH_PAGES)

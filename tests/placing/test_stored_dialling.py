@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,8 +13,8 @@ from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import ConnectionSetter
-from tests.support.placed_calls import LIST_LAG, NUMBER, ends, methods, posts, runs
-from tests.support.placing_runs import NEEDS_TASK_STATE, TaskStateStore
+from tests.support.placed_calls import LIST_LAG, NUMBER, dies_after_post, ends, methods, posts, runs
+from tests.support.placing_runs import NEEDS_TASK_STATE, PlacingTaskInstance, TaskStateStore
 
 pytestmark = [pytest.mark.usefixtures("surroundings"), NEEDS_TASK_STATE]
 
@@ -151,3 +152,30 @@ def test_a_refused_post_is_accounted_for(
 
     assert methods(sandbox) == ["GET outbound-calls", "POST outbound-calls"]
     assert len(sandbox.calls) == 1
+
+
+def test_the_same_try_again_does_not_dial_again(sandbox: Sandbox) -> None:
+    """What is stored counts, not the try number. The list shows the call late."""
+    task = runs(state=TaskStateStore())
+    dies_after_post(task.next_try())
+
+    record = ends(task.same_try(), sandbox)
+
+    assert task.tries == 1
+    assert [record] == sandbox.calls
+    assert posts(sandbox) == 1
+
+
+def test_a_running_task_whose_clear_deletes_what_is_stored_does_not_dial_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3.4 deletes it, and doesn't report the clear if the DAG run isn't reset."""
+    monkeypatch.setattr(PlacingTaskInstance, "region_id", UUID(int=0), raising=False)
+    task = runs(state=TaskStateStore())
+    dies_after_post(task.next_try())
+    task.state = TaskStateStore()
+
+    record = ends(task.next_try(), sandbox)
+
+    assert [record] == sandbox.calls
+    assert posts(sandbox) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from airflow_provider_telzino.placing.task_run import read_task_run
 from airflow_provider_telzino.rules.search import CLOCK_MARGIN
-from airflow_provider_telzino.version_compat import loop_position
+from airflow_provider_telzino.version_compat import clears_delete_task_state
 
 NOW = datetime.now(timezone.utc)
 IDENTITY = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}
@@ -109,16 +110,35 @@ def test_an_edit_of_the_retries_starts_no_generation() -> None:
     assert read_task_run(before).generation == read_task_run(after).generation == 3
 
 
-@pytest.mark.parametrize(
-    ("region_id", "position"),
-    [
-        (None, {}),
-        (UUID(int=0), {}),
-        (UUID(int=7), {"region_id": str(UUID(int=7)), "region_index": 2}),
-    ],
-)
-def test_the_position_in_a_task_loop_is_part_of_the_identity(
-    region_id: UUID | None, position: dict[str, Any]
-) -> None:
-    """As JSON. Outside of loops Airflow 3.4 has a region of zeros: the identity stays that of 3.3."""
-    assert loop_position(SimpleNamespace(region_id=region_id, region_index=2)) == position
+REGION, OTHER_REGION = UUID(int=7), UUID(int=8)
+
+
+def test_a_region_is_not_part_of_the_identity() -> None:
+    """On Airflow 3.4 each mapped task has one: a contact that moves to another map index keeps its calls."""
+    run = read_task_run(context(region_id=REGION, region_index=3))
+
+    assert (run.identity, run.generation) == (IDENTITY, 3)
+
+
+def in_loop(region_id: UUID) -> dict[str, Any]:
+    """The context of a task in the third iteration of a task loop."""
+    return {**context(region_id=region_id, region_index=2, map_index=-1), "loop": SimpleNamespace(index=2)}
+
+
+def test_the_iteration_of_a_task_loop_is_part_of_the_identity() -> None:
+    """Airflow 3.4 runs the task several times in one DAG run."""
+    assert read_task_run(in_loop(REGION)).identity == IDENTITY | {"map_index": -1, "loop_index": 2}
+
+
+def test_an_iteration_that_is_replaced_begins_a_generation() -> None:
+    """A clear of a loop replaces its later iterations, whose tasks count their tries from 1 again."""
+    before, retry, replaced = (read_task_run(in_loop(region)) for region in (REGION, REGION, OTHER_REGION))
+
+    assert before.generation == retry.generation != replaced.generation
+    assert json.dumps(before.generation)
+
+
+def test_from_airflow_3_4_on_a_clear_deletes_the_state() -> None:
+    """The same release brought the regions."""
+    assert clears_delete_task_state(context(region_id=UUID(int=0))["ti"])
+    assert not clears_delete_task_state(context()["ti"])

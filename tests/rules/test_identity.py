@@ -91,13 +91,13 @@ class TestUnmapped:
 
     def test_the_position_in_a_loop_is_part_of_the_identity(self) -> None:
         """Airflow 3.4 can run a task several times in one DAG run."""
-        second_round = {**TASK, "map_index": -1, "region_id": "loop", "region_index": 1}
+        second_iteration = {**TASK, "map_index": -1, "loop_index": 1}
         first = call("first")
-        first["request_metadata"]["airflow"] |= {"region_id": "loop", "region_index": 0}
+        first["request_metadata"]["airflow"] |= {"loop_index": 0}
         second = call("second")
-        second["request_metadata"]["airflow"] |= {"region_id": "loop", "region_index": 1}
+        second["request_metadata"]["airflow"] |= {"loop_index": 1}
 
-        assert own_calls([first, second], task_run(identity=second_round)) == (["second"], [])
+        assert own_calls([first, second], task_run(identity=second_iteration)) == (["second"], [])
 
     def test_a_retry_continues_with_its_calls_newest_first(self) -> None:
         """In whatever order they were found."""

@@ -38,6 +38,8 @@ class TestPlan:
             (KnownCalls(is_supported=False), ONE_PAGE, SINCE_THE_RUN, SINCE_THE_RUN),
             # It has one, and no process has stored that it was about to dial.
             (KnownCalls(), ONE_PAGE, ONE_PASS, SINCE_THE_RUN),
+            # Nothing is stored, but a clear may have deleted it: the task may have dialled before.
+            (KnownCalls(may_be_deleted=True), ONE_PAGE, SINCE_THE_RUN, SINCE_THE_RUN),
             # Unreadable is not empty: what the task state says counts, not the try number.
             (KnownCalls(is_readable=False), SINCE_THE_RUN, SINCE_THE_RUN, SINCE_THE_RUN),
             # A dial is unaccounted for, on its own or beside calls that are known.

@@ -109,6 +109,11 @@ class TaskRuns:
             ti.id = id_of(self.created if self.tries == 1 else datetime.now(timezone.utc))
         return PlacingRun(task, ti, runs=self)
 
+    def same_try(self) -> PlacingRun:
+        """Begin the same try again, as `RetryAction.RESCHEDULE` of Airflow 3.4 does."""
+        self.tries -= 1
+        return self.next_try()
+
     def clear(self) -> None:
         """Clear the task as Airflow does: the try number continues to grow."""
         self.clears += 1
