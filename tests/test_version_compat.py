@@ -10,19 +10,17 @@ import importlib.util
 import json
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
-from packaging.version import Version
 
 from airflow_provider_telzino import version_compat
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS
+from tests.support.installed_airflow import INSTALLED
 
-INSTALLED = Version(version("apache-airflow")).release[:2]
 CONN_ID = "telzino_default"
 
 

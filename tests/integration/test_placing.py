@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.airflow_instance import AirflowInstance
+from tests.support.installed_airflow import INSTALLED
 from tests.support.integration.placing_dag_run import TASK, PlacingDagRun
 from tests.support.integration.running_airflow import running_airflow
 
@@ -118,7 +119,7 @@ def test_the_answer_is_lost(sandbox: Sandbox, start: StartRun, after_commit: boo
 
 
 def test_a_cleared_task_continues_with_its_call(start: StartRun) -> None:
-    """It pushes the same record again. Airflow has stored the id, so that no list is searched."""
+    """It pushes the same record again. Airflow has stored the id, so that no list is searched before 3.4."""
     run = start("place_once")
     assert run.finish() == "success"
     record, searches, tries = run.record, run.requests("GET"), run.task["try_number"]
@@ -130,7 +131,8 @@ def test_a_cleared_task_continues_with_its_call(start: StartRun) -> None:
     assert state == "success"
     assert run.record == record
     assert len(run.calls) == 1
-    assert run.requests("GET") == searches
+    # From 3.4 on a clear deletes what is stored, and one pass through the list finds the call.
+    assert run.requests("GET") == searches + (INSTALLED >= (3, 4))
 
 
 def test_without_reattach_a_cleared_task_calls_again(start: StartRun) -> None:

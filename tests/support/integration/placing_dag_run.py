@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -61,14 +62,19 @@ class PlacingDagRun:
         """
         return "".join(self.log(number) for number in range(first, self.task["try_number"] + 1))
 
-    def clear(self) -> None:
-        """Clear the finished task, as a person does in the web interface."""
+    def clear(self, task: str = TASK, *, reset_dag_runs: bool = True) -> None:
+        """Clear the task, as a person does in the web interface.
+
+        Args:
+            task: The task's id.
+            reset_dag_runs: Whether the DAG run's own state is cleared, too.
+        """
         body = {
             "dry_run": False,
             "dag_run_id": self.run_id,
-            "task_ids": [TASK],
+            "task_ids": [task],
             "only_failed": False,
-            "reset_dag_runs": True,
+            "reset_dag_runs": reset_dag_runs,
         }
         self.airflow.api.request("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
 
@@ -83,7 +89,10 @@ class PlacingDagRun:
         self.wait(lambda: self.requests("POST"), "the POST")
         (post,) = (each for each in self.sandbox.requests if each.method == "POST" and "calls" in each.path)
         assert post.client is not None
-        owner = next(each for each in psutil.net_connections("tcp") if each.laddr == post.client)
+        # Sockets to other servers may have the same address here, such as those that were closed recently.
+        server = urlsplit(self.sandbox.url)
+        ends = (post.client, (server.hostname, server.port))
+        owner = next(each for each in psutil.net_connections("tcp") if (each.laddr, each.raddr) == ends)
         assert owner.pid in {process.pid for process in self.airflow.family.members()}
         os.kill(owner.pid, signal.SIGKILL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, Variable, task
 
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
 
@@ -38,3 +38,18 @@ with DAG("redial", schedule=None, params=NUMBER):
         retries=5,  # for crashes: no retry dials after an outcome
         retry_delay=timedelta(seconds=1),
     )
+
+with DAG("place_mapped", schedule=None):
+
+    @task
+    def contacts() -> Any:
+        """Return the numbers to call; a person may change them between two clears."""
+        return Variable.get("contacts", deserialize_json=True)
+
+    mapped: dict[str, Any] = {
+        "task_id": "place",
+        "telzino_conn_id": "telzino_mapped",
+        "poll_interval": 1,
+        "timeout": 300,
+    }
+    TelzinoPlaceCallOperator.partial(**mapped).expand(to_number=contacts())
