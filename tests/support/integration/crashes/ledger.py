@@ -90,6 +90,7 @@ class RunningTask:
 
     run_id: str
     task_id: str
+    map_index: int
     pid: int
     resumed: bool
     """Whether it is the second run, after the deferral."""
@@ -120,7 +121,7 @@ class Ledger:
 
     def running(self) -> list[RunningTask]:
         """Return the tasks that workers are running."""
-        sql = """select run_id, task_id, pid, next_method is not null as resumed from task_instance
+        sql = """select run_id, task_id, map_index, pid, next_method is not null as resumed from task_instance
             where state = 'running' and pid is not null"""
         return [RunningTask(**row) for row in self.rows(sql)]
 

@@ -11,33 +11,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-import psutil
 import requests
 
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from devtools.airflow_instance import AirflowInstance
 from devtools.airflow_instance.environment import as_variables
-from devtools.processes import MARK, ProcessFamily
+from devtools.processes import ProcessFamily
 from devtools.servers import PostgresServer, postgres_server
 from tests.integration.dags.crashes.waits import ENDLESS_WAITS, OWN_CALLS, TIMEOUT, WAITS
 from tests.support.integration.crashes.gateway import Gateway
 from tests.support.integration.crashes.ledger import Ledger, RunningTask, Task
-from tests.support.integration.crashes.supervisor import PATIENCE, Supervisor, component_of, now
+from tests.support.integration.crashes.supervisor import PATIENCE, SETTINGS, Supervisor, now
 from tests.support.integration.running_airflow import running_airflow
 
-SETTINGS = {
-    "core": {"parallelism": 4},
-    # How soon a dead component is noticed and replaced. Airflow's defaults are in docs/crashes.md.
-    "scheduler": {
-        "scheduler_heartbeat_sec": 1,
-        "scheduler_health_check_threshold": 10,
-        "orphaned_tasks_check_interval": 2,
-        "task_instance_heartbeat_timeout": 12,
-        "task_instance_heartbeat_timeout_detection_interval": 2,
-    },
-    "triggerer": {"triggerer_health_check_threshold": 6},
-    "workers": {"min_heartbeat_interval": 2},
-}
 JOB_TYPES = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
 SPEED = 4  # of the sandbox: most calls take 7 to 26 seconds
 MIX = ("completed",) * 4 + ("no_answer", "no_trunk")  # the calls that one run waits for
@@ -63,10 +49,9 @@ class CrashSite(Supervisor):
     def __init__(
         self, airflow: AirflowInstance, sandbox: Sandbox, postgres: PostgresServer, seed: int
     ) -> None:
-        super().__init__(airflow, Random(seed))
+        super().__init__(airflow, Ledger(postgres.url), Random(seed))
         self.sandbox = sandbox
         self.postgres = postgres
-        self.ledger = Ledger(postgres.url)
         self.waits: list[Wait] = []
         self.downtimes: list[tuple[datetime, datetime]] = []
         self._run_numbers = itertools.count()
@@ -182,14 +167,6 @@ class CrashSite(Supervisor):
         yield
         self.downtimes.append((begin, now()))
 
-    def start_job(self, name: str) -> int:
-        """Start a component, wait until it works, and return its job id."""
-        job_type = f"{component_of(name).title()}Job"
-        before = self.ledger.newest_job(job_type)
-        self.start(name)
-        self.until(lambda: self.ledger.newest_job(job_type) > before, f"{name} works")
-        return self.ledger.newest_job(job_type)
-
     def restart_database(self) -> None:
         """Crash PostgreSQL, restart it after a while, and wait until all of Airflow works again."""
         self.note("PostgreSQL crashes")
@@ -212,27 +189,11 @@ class CrashSite(Supervisor):
             self.keep_in_flight(in_flight)
             for task in self.ledger.running():
                 moment = moments.setdefault(task, time.monotonic() + self.random.uniform(0, RUN_TIME))
-                if task.resumed is resumed and moment <= time.monotonic() and self._kill_worker(task):
+                if task.resumed is resumed and moment <= time.monotonic() and self.kill_worker(task):
                     hit.append((task.run_id, task.task_id))
                     moments[task] = float("inf")
             time.sleep(WATCH_INTERVAL)
         return len(set(hit))
-
-    def _kill_worker(self, task: RunningTask) -> bool:
-        """Crash a task's process, alone or with the worker that supervises it; return whether it ran."""
-        try:
-            process = psutil.Process(task.pid)
-            worker = process.parent()
-            with_worker = worker is not None and self.random.random() < 0.5
-            victims = [worker, process] if worker is not None and with_worker else [process]
-            if not all(victim.environ().get(MARK) == self.airflow.family.mark for victim in victims):
-                return False  # It has ended, and its id was reused.
-            for victim in victims:
-                victim.kill()
-        except psutil.NoSuchProcess:
-            return False
-        self.note(f"{task} crashes{' with its worker' * with_worker}")
-        return True
 
     def add_gateway(self, conn_id: str) -> Gateway:
         """Put a gateway in front of the sandbox, and add a connection through it."""
@@ -255,7 +216,7 @@ def crash_site(home: Path, seed: int) -> Iterator[CrashSite]:
             "crashes",
             family=family,
             sql_alchemy_conn=postgres.url,
-            extra_env=as_variables(SETTINGS),
+            extra_env=as_variables({**SETTINGS, "core": {"parallelism": 4}}),
         ) as airflow,
     ):
         airflow.add_telzino_connection(sandbox.url)

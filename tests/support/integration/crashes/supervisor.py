@@ -11,14 +11,27 @@ from datetime import datetime, timezone
 from random import Random
 from typing import TYPE_CHECKING
 
+import psutil
+
 from devtools.airflow_instance import COMPONENTS
-from devtools.processes import descendants, send
+from devtools.processes import MARK, descendants, send
 
 if TYPE_CHECKING:
-    import psutil
-
     from devtools.airflow_instance import AirflowInstance
+    from tests.support.integration.crashes.ledger import Ledger, RunningTask
 
+SETTINGS = {
+    "scheduler": {
+        "scheduler_heartbeat_sec": 1,
+        "scheduler_health_check_threshold": 10,
+        "orphaned_tasks_check_interval": 2,
+        "task_instance_heartbeat_timeout": 12,
+        "task_instance_heartbeat_timeout_detection_interval": 2,
+    },
+    "triggerer": {"triggerer_health_check_threshold": 6},
+    "workers": {"min_heartbeat_interval": 2},
+}
+"""How soon a dead component is noticed and replaced. Airflow's defaults are in docs/crashes.md."""
 POLL_INTERVAL = 0.1  # seconds
 PATIENCE = 180.0  # seconds that Airflow has to do what is waited for
 RESTART_AFTER = 3.0  # seconds after which a component that ended by itself is started again
@@ -29,11 +42,13 @@ class Supervisor:
 
     Args:
         airflow: The Airflow.
+        ledger: What its database has.
         random: Draws what is random.
     """
 
-    def __init__(self, airflow: AirflowInstance, random: Random) -> None:
+    def __init__(self, airflow: AirflowInstance, ledger: Ledger, random: Random) -> None:
         self.airflow = airflow
+        self.ledger = ledger
         self.random = random
         self.ended_by_themselves: Counter[str] = Counter()
         self.events: list[str] = []
@@ -79,6 +94,30 @@ class Supervisor:
                 self._start_at[name] = time.monotonic() + RESTART_AFTER
             elif time.monotonic() > self._start_at[name]:
                 self.start(name)
+
+    def start_job(self, name: str) -> int:
+        """Start a component, wait until it works, and return its job id."""
+        job_type = f"{component_of(name).title()}Job"
+        before = self.ledger.newest_job(job_type)
+        self.start(name)
+        self.until(lambda: self.ledger.newest_job(job_type) > before, f"{name} works")
+        return self.ledger.newest_job(job_type)
+
+    def kill_worker(self, task: RunningTask) -> bool:
+        """Crash a task's process, alone or with the worker that supervises it; return whether it ran."""
+        try:
+            process = psutil.Process(task.pid)
+            worker = process.parent()
+            with_worker = worker is not None and self.random.random() < 0.5
+            victims = [worker, process] if worker is not None and with_worker else [process]
+            if not all(victim.environ().get(MARK) == self.airflow.family.mark for victim in victims):
+                return False  # It has ended, and its id was reused.
+            for victim in victims:
+                victim.kill()
+        except psutil.NoSuchProcess:
+            return False
+        self.note(f"{task} crashes{' with its worker' * with_worker}")
+        return True
 
     # --- Time ---
 

@@ -1,0 +1,158 @@
+"""A running Airflow that calls mapped contacts, and the kills of whatever works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, Sandbox
+from devtools.airflow_instance import AirflowInstance
+from devtools.airflow_instance.environment import as_variables
+from devtools.processes import ProcessFamily
+from devtools.servers import postgres_server
+from tests.support.crashing_tasks import Outcome
+from tests.support.integration.crashes.ledger import FINISHED, Ledger, RunningTask
+from tests.support.integration.crashes.supervisor import SETTINGS, Supervisor, now
+from tests.support.integration.running_airflow import running_airflow
+
+DAG_ID, TASK_ID = "mapped_contacts", "place"
+PARALLELISM = 8  # tasks at the same time; many of them only wait for their search
+REQUEST_TIMEOUT = 3  # seconds, so that a request that is never answered soon fails
+
+KILLED_SHARE = 0.35  # of the processes of tasks
+MOMENT = (0.0, 1.5)  # seconds after a process is seen first, in which it is killed
+PAUSES = {"triggerer": (7.0, 14.0), "scheduler": (22.0, 35.0), "answer": (2.0, 8.0)}  # seconds between two
+MOST = {"worker": 40, "triggerer": 8, "scheduler": 3, "answer": 12}
+"""How many kills, and lost answers, at most in one run, so that it comes to its end."""
+LOST_ANSWERS: tuple[dict[str, Any], ...] = (
+    {"reset": True, "after_commit": True},
+    {"status": 500, "after_commit": True},
+    {"hang": True, "after_commit": True},
+    {"cut_off": True},
+    {"reset": True},
+    {"status": 503},
+)
+"""Of POSTs. The call is placed in the first four cases, and not in the others: the task can't know."""
+
+INSTANCES = """
+select map_index, state, try_number as tries,
+    (select json_object_agg(key, value) from xcom x
+     where x.run_id = t.run_id and x.task_id = t.task_id and x.map_index = t.map_index) as xcoms
+from task_instance t where run_id = %s and task_id = %s order by map_index
+"""
+
+
+@dataclass(frozen=True)
+class MappedRun:
+    """A DAG run that calls a list of contacts."""
+
+    run_id: str
+    numbers: Sequence[str]
+    began: str
+    """ISO 8601."""
+
+
+class MappedCalls(Supervisor):
+    """A running Airflow whose components are killed while it calls mapped contacts."""
+
+    def __init__(self, airflow: AirflowInstance, sandbox: Sandbox, ledger: Ledger, seed: int) -> None:
+        super().__init__(airflow, ledger, Random(seed))
+        self.sandbox = sandbox
+        self.done: Counter[str] = Counter()
+        """How often something was killed, or an answer lost, by the keys of ``MOST``."""
+
+    def start_run(self, numbers: Sequence[str]) -> MappedRun:
+        """Start a DAG run for these contacts."""
+        began = now().isoformat()
+        run_id = self.airflow.api.trigger(DAG_ID, {"numbers": list(numbers)})
+        self.note(f"{run_id} is started, with {len(numbers)} contacts")
+        return MappedRun(run_id, numbers, began)
+
+    def kill_until_the_end(self, run: MappedRun, time_limit: float) -> None:
+        """Kill workers, triggerer and scheduler at random moments, until the run has ended."""
+        left = Counter(MOST)
+        moments: dict[RunningTask, float] = {}
+        due = {name: time.monotonic() + self.random.uniform(*pause) for name, pause in PAUSES.items()}
+        give_up_at = time.monotonic() + time_limit
+        while not self._has_ended(run):
+            if time.monotonic() > give_up_at:
+                events = "\n".join(self.events)
+                raise TimeoutError(f"{run.run_id} has not ended after {time_limit:.0f} s:\n{events}")
+            self.tend()
+            self._kill_workers(moments, left)
+            for name, pause in PAUSES.items():
+                if left[name] and due[name] <= time.monotonic():
+                    self._lose_an_answer() if name == "answer" else self._kill_component(name)
+                    left[name] -= 1
+                    self.done[name] += 1
+                    due[name] = time.monotonic() + self.random.uniform(*pause)
+            time.sleep(0.05)
+        self.sandbox.faults.clear()
+
+    def outcomes(self, run: MappedRun) -> list[Outcome]:
+        """Return what became of each contact's task instance, in the order of the list."""
+        rows = self.ledger.rows(INSTANCES, run.run_id, TASK_ID)
+        return [
+            Outcome(
+                name=f"{run.run_id}[{row['map_index']}]",
+                round=0,
+                number=run.numbers[row["map_index"]],
+                began=run.began,
+                tries=row["tries"],
+                error=None if row["state"] == "success" else row["state"],
+                xcoms=row["xcoms"] or {},
+            )
+            for row in rows
+        ]
+
+    def _has_ended(self, run: MappedRun) -> bool:
+        rows = self.ledger.rows("select state from task_instance where run_id = %s", run.run_id)
+        return len(rows) > len(run.numbers) and all(row["state"] in FINISHED for row in rows)
+
+    def _kill_workers(self, moments: dict[RunningTask, float], left: Counter[str]) -> None:
+        for task in self.ledger.running():
+            if task not in moments:
+                dies = self.random.random() < KILLED_SHARE
+                moments[task] = time.monotonic() + self.random.uniform(*MOMENT) if dies else float("inf")
+            if left["worker"] and moments[task] <= time.monotonic():
+                moments[task] = float("inf")
+                if self.kill_worker(task):
+                    left["worker"] -= 1
+                    self.done["worker"] += 1
+
+    def _kill_component(self, name: str) -> None:
+        self.kill(name)
+        self.pause(0, 2)
+        self.start_job(name)
+
+    def _lose_an_answer(self) -> None:
+        self.sandbox.faults.next("POST", "outbound-calls$", **self.random.choice(LOST_ANSWERS))
+
+
+@contextlib.contextmanager
+def mapped_calls(home: Path, sandbox: Sandbox, seed: int) -> Iterator[MappedCalls]:
+    """Start Airflow on PostgreSQL, with a connection to the sandbox, and stop everything at the end."""
+    settings = {**SETTINGS, "core": {"parallelism": PARALLELISM}}
+    with (
+        ProcessFamily() as family,
+        postgres_server(family) as postgres,
+        running_airflow(
+            home,
+            "mapped_kills",
+            family=family,
+            sql_alchemy_conn=postgres.url,
+            extra_env=as_variables(settings),
+        ) as airflow,
+    ):
+        extra = f'{{"agent_id": "{DEFAULT_AGENT_ID}", "timeout": {REQUEST_TIMEOUT}}}'
+        airflow.add_connection(
+            "telzino_default", "telzino", host=sandbox.url, password=ACCESS_TOKEN, extra=extra
+        )
+        airflow.wait_for_dag(DAG_ID)
+        yield MappedCalls(airflow, sandbox, Ledger(postgres.url), seed)
