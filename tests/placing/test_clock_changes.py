@@ -191,6 +191,7 @@ def test_nobody_is_called_out_of_hours_whatever_the_clocks_do(
     not_called = [outcome for _, outcome in runs if not calls[outcome.number]]
     assert [each for each in not_called if "`dial_timeout`" not in str(each.error)] == []
     # Otherwise the counts would prove little.
+    assert [len(changes) for changes in CHANGES.values()] == [2] * len(ZONES)
     assert world.counts["deaths"] >= CONTACTS / 4
     assert world.counts["waits"] >= CONTACTS / 4
     assert near >= CONTACTS / 4

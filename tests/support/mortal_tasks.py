@@ -39,7 +39,9 @@ UNTIL_NOTICED = (30.0, 900.0)  # seconds until Airflow notices a death
 STEP_TIME = 3.0  # seconds, at most, for a request or for a write
 MAY_CALL_TIME = 240.0  # seconds that `may_call` needs, at most
 CALL_TIME = (120.0, 300.0)  # seconds after which a call has ended
-LATE = (60.0, 40_000.0)  # seconds by which a trigger fires late, at most: usually, and after an outage
+RETRY_DELAY = 60.0  # seconds, at most
+LATE = 60.0  # seconds by which a trigger fires late, at most,
+OUTAGE = 40_000.0  # unless no triggerer runs for so long
 MOST_STEPS = 200
 
 
@@ -62,7 +64,7 @@ class World:
     randomness: random.Random
     traveller: time_machine.Traveller
     counts: Counter[str] = field(default_factory=Counter)
-    """How many tasks, processes, deaths and waits there were."""
+    """How many processes, deaths and waits there were."""
     deaths_left: int = 0
     is_dead: bool = False
 
@@ -70,7 +72,6 @@ class World:
         """Go to the moment at which a task starts."""
         self.traveller.move_to(moment, tick=False)
         self.deaths_left = MOST_DEATHS
-        self.counts["tasks"] += 1
 
     def begin_process(self) -> None:
         """Be another process."""
@@ -86,17 +87,17 @@ class World:
         if self.is_dead:
             raise DeathError
 
-    def takes(self, most: float, least: float = 0.0) -> None:
-        """Let time pass, in seconds, and perhaps die meanwhile."""
-        self.sleep(self.randomness.uniform(least, most))
+    def takes(self, most: float) -> None:
+        """Let a random time pass, in seconds, and perhaps die meanwhile."""
+        self.sleep(self.randomness.uniform(0, most))
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, and perhaps die meanwhile."""
         self.traveller.shift(seconds)
         self.may_die()
 
-    def passes(self, most: float, least: float = 0.0) -> None:
-        """Let time pass while no process of the task runs."""
+    def passes(self, least: float, most: float) -> None:
+        """Let a random time pass, in seconds, while no process of the task runs."""
         self.traveller.shift(self.randomness.uniform(least, most))
 
     def passes_until(self, moment: datetime) -> None:
@@ -158,13 +159,11 @@ def run_task(runs: TaskRuns, world: World, outcome: Outcome) -> None:
     """Run all tries of a task, process after process, as Airflow does; note in ``outcome`` how it ends."""
     run, method, arguments = _next_try(runs, outcome)
     for _ in range(MOST_STEPS):
-        world.begin_process()
         try:
-            result = run.step(method, **arguments)
-            world.may_die()  # before Airflow has stored the result
+            result = _run_process(run, method, arguments, world)
         except DeathError:
             outcome.deaths += 1
-            world.passes(*reversed(UNTIL_NOTICED))
+            world.passes(*UNTIL_NOTICED)
             # Airflow may also resume a task once more in the same try.
             if method == "execute" or world.randomness.random() < 0.5:
                 run, method, arguments = _next_try(runs, outcome)
@@ -173,16 +172,14 @@ def run_task(runs: TaskRuns, world: World, outcome: Outcome) -> None:
             outcome.xcoms = run.ti.xcoms
             if isinstance(error, (AirflowFailException, AirflowSkipException)):
                 return
-            world.passes(LATE[0])
+            world.passes(0, RETRY_DELAY)
             run, method, arguments = _next_try(runs, outcome)
         else:
             if not isinstance(result, TaskDeferred):
                 outcome.error, outcome.xcoms = None, {**run.ti.xcoms, "return_value": result}
                 return
-            method, arguments = (
-                result.method_name,
-                {**(result.kwargs or {}), "event": _event(run, result, world)},
-            )
+            method = result.method_name or ""
+            arguments = {**(result.kwargs or {}), "event": _event(run, result, world)}
     raise AssertionError(f"The task has not ended after {MOST_STEPS} processes: {outcome}")
 
 
@@ -191,14 +188,22 @@ def _next_try(runs: TaskRuns, outcome: Outcome) -> tuple[PlacingRun, str, dict[s
     return runs.next_try(), "execute", {}
 
 
+def _run_process(run: PlacingRun, method: str, arguments: dict[str, Any], world: World) -> Any:
+    world.begin_process()
+    try:
+        return run.step(method, **arguments)
+    finally:
+        world.may_die()  # before Airflow has stored how it ended
+
+
 def _event(run: PlacingRun, deferral: TaskDeferred, world: World) -> Any:
     """Wait as the triggerer does, and return the event."""
     event: Any = "the moment"
     if isinstance(deferral.trigger, TelzinoCallTrigger):
-        world.passes(*reversed(CALL_TIME))
+        world.passes(*CALL_TIME)
         event = run.fire(deferral)
     else:
         world.counts["waits"] += 1
         world.passes_until(datetime.fromtimestamp(deferral.trigger.moment.timestamp(), timezone.utc))
-    world.passes(LATE[world.randomness.random() < 0.05])
+    world.passes(0, OUTAGE if world.randomness.random() < 0.05 else LATE)
     return event

@@ -22,13 +22,14 @@ from tests.support.integration.crashes.supervisor import SETTINGS, Supervisor, n
 from tests.support.integration.running_airflow import running_airflow
 
 DAG_ID, TASK_ID = "mapped_contacts", "place"
-PARALLELISM = 8  # tasks at the same time; many of them only wait for their search
+PARALLELISM = 12  # tasks at the same time; many of them only wait for their search
 REQUEST_TIMEOUT = 3  # seconds, so that a request that is never answered soon fails
 
-KILLED_SHARE = 0.35  # of the processes of tasks
-MOMENT = (0.0, 1.5)  # seconds after a process is seen first, in which it is killed
+KILLED = 0.25  # the share of the processes of tasks that are killed at a random moment,
+MOMENT = (0.0, 1.5)  # which is so many seconds after the process is first seen
+KILLED_DIALLING = 0.4  # the share of those that are killed after the API has placed a call, before it answers
 PAUSES = {"triggerer": (7.0, 14.0), "scheduler": (22.0, 35.0), "answer": (2.0, 8.0)}  # seconds between two
-MOST = {"worker": 40, "triggerer": 8, "scheduler": 3, "answer": 12}
+MOST = {"worker": 16, "dialling worker": 16, "triggerer": 6, "scheduler": 3, "answer": 10}
 """How many kills, and lost answers, at most in one run, so that it comes to its end."""
 LOST_ANSWERS: tuple[dict[str, Any], ...] = (
     {"reset": True, "after_commit": True},
@@ -66,6 +67,7 @@ class MappedCalls(Supervisor):
         self.sandbox = sandbox
         self.done: Counter[str] = Counter()
         """How often something was killed, or an answer lost, by the keys of ``MOST``."""
+        self._calls = 0  # that were placed so far
 
     def start_run(self, numbers: Sequence[str]) -> MappedRun:
         """Start a DAG run for these contacts."""
@@ -116,15 +118,28 @@ class MappedCalls(Supervisor):
         return len(rows) > len(run.numbers) and all(row["state"] in FINISHED for row in rows)
 
     def _kill_workers(self, moments: dict[RunningTask, float], left: Counter[str]) -> None:
+        dialled = self._dialled()
         for task in self.ledger.running():
             if task not in moments:
-                dies = self.random.random() < KILLED_SHARE
+                dies = self.random.random() < KILLED
                 moments[task] = time.monotonic() + self.random.uniform(*MOMENT) if dies else float("inf")
-            if left["worker"] and moments[task] <= time.monotonic():
+            kind = "worker" if moments[task] <= time.monotonic() else "dialling worker"
+            is_due = kind == "worker" or (task.task_id == TASK_ID and task.map_index in dialled)
+            if is_due and left[kind]:
                 moments[task] = float("inf")
                 if self.kill_worker(task):
-                    left["worker"] -= 1
-                    self.done["worker"] += 1
+                    left[kind] -= 1
+                    self.done[kind] += 1
+
+    def _dialled(self) -> set[int]:
+        """Return the map indexes of some of the tasks that have dialled since the last time."""
+        calls = self.sandbox.calls[self._calls :]
+        self._calls += len(calls)
+        return {
+            call["request_metadata"]["airflow"]["map_index"]
+            for call in calls
+            if self.random.random() < KILLED_DIALLING
+        }
 
     def _kill_component(self, name: str) -> None:
         self.kill(name)
