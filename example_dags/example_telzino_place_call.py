@@ -1,7 +1,7 @@
 """Place a phone call, wait for its end and work with its outcome.
 
 Trigger it with a phone number. Copy it: it needs nothing but the provider and a connection
-``telzino_default``. However often a task is retried or cleared, the person is called once.
+``telzino_default``. However often the task is retried, the person is called once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def example_telzino_place_call() -> None:
         metadata={"crm_id": "{{ params.crm_id }}"},
         poll_interval=5,
         timeout=60 * 60,
-        retries=2,  # for outages and crashes, and to dial again if the call could not be put through
+        retries=2,  # for crashes and outages: they never lead to a second call
         retry_delay=timedelta(minutes=1),
     )
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import sqlite3
 import sys
+import tempfile
 import threading
 import time
-from datetime import datetime, timezone
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +41,25 @@ PLACING: dict[str, dict[str, Any]] = {
 }
 """Those that place calls, and with what they're run."""
 
+NIGHTLY = "example_telzino_nightly_calls"
+CONTACTS = {
+    1: MAGIC_NUMBERS["completed"],
+    2: MAGIC_NUMBERS["busy_then_completed"],
+    3: MAGIC_NUMBERS["no_such_number"],
+    4: "0815 4711",
+}
+"""Those in the table of the nightly example: their ids and numbers."""
+CORRECTED = 4
+"""The one whose number isn't E.164, until it is corrected after the first night."""
 
-AIRFLOW_3 = "from airflow.sdk import Param, dag, task"
-AIRFLOW_2 = "from airflow.decorators import dag, task; from airflow.models.param import Param"
+
+AIRFLOW_2 = {
+    "from airflow.sdk import dag, task": "from airflow.decorators import dag, task",
+    "from airflow.sdk import Param, dag, task": (
+        "from airflow.decorators import dag, task; from airflow.models.param import Param"
+    ),
+}
+"""What the examples import, and how on Airflow 2.11."""
 
 
 def example_dag(name: str) -> Any:
@@ -47,7 +67,8 @@ def example_dag(name: str) -> Any:
     path = EXAMPLES / f"{name}.py"
     source = path.read_text()
     if importlib.util.find_spec("airflow.sdk") is None:
-        source = source.replace(AIRFLOW_3, AIRFLOW_2)
+        for on_3, on_2 in AIRFLOW_2.items():
+            source = source.replace(on_3, on_2)
     names: dict[str, Any] = {"__name__": name, "__file__": str(path)}
     exec(compile(source, path, "exec"), names)  # noqa: S102  # our own file
     return names[name]()
@@ -76,7 +97,12 @@ def connect_by_database(sandbox: Sandbox) -> None:
 
 def run_example(name: str, conf: dict[str, Any]) -> dict[str, Any]:
     """Run one example; return the states of run and tasks, and what the tasks pushed."""
-    run = example_dag(name).test(run_conf=conf)
+    return run_dag(example_dag(name), conf)
+
+
+def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run a DAG; return the states of run and tasks, and what the tasks pushed."""
+    run = dag.test(run_conf=conf)
     tasks = {
         ti.task_id + (f"[{ti.map_index}]" if ti.map_index >= 0 else ""): ti for ti in run.get_task_instances()
     }
@@ -86,6 +112,7 @@ def run_example(name: str, conf: dict[str, Any]) -> dict[str, Any]:
         "pushed": {
             task: ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index) for task, ti in tasks.items()
         },
+        "labels": {task: ti.rendered_map_index for task, ti in tasks.items() if ti.map_index >= 0},
     }
 
 
@@ -94,6 +121,40 @@ def finish_after_the_first_poll(sandbox: Sandbox, call_id: str, status: str) -> 
     while not any(call_id in request.path for request in sandbox.requests):
         time.sleep(0.05)
     sandbox.finish(call_id, status)
+
+
+INSERT = "INSERT INTO contacts (id, to_number, timezone, call_context) VALUES (?, ?, ?, ?)"
+
+
+def run_nights(folder: Path) -> list[dict[str, Any]]:
+    """Run the nightly example three times: for all contacts, for the one that was corrected, and for nobody.
+
+    Each result has the table after that night, and all calls so far.
+    """
+    path = str(folder / "contacts.db")
+    os.environ["AIRFLOW_CONN_CONTACTS_DB"] = json.dumps({"conn_type": "sqlite", "host": path})
+    (create_table,) = re.findall(
+        r"CREATE TABLE .*?\n    \)", (EXAMPLES / f"{NIGHTLY}.py").read_text(), re.DOTALL
+    )
+    contacts = [
+        (identity, number, zone_at_noon(), "Ask for the parcel.") for identity, number in CONTACTS.items()
+    ]
+    corrected = (MAGIC_NUMBERS["completed"], CORRECTED)
+    dag = example_dag(NIGHTLY)
+    dag.get_task("call").partial_kwargs["redial_delay"] = timedelta(0)
+    nights: list[dict[str, Any]] = []
+    with Sandbox(speed=20) as sandbox, closing(sqlite3.connect(path, isolation_level=None)) as database:
+        connect_by_environment(sandbox)
+        database.row_factory = sqlite3.Row
+        database.execute(create_table)
+        database.executemany(INSERT, contacts)
+        for night in range(3):
+            if night == 1:
+                database.execute("UPDATE contacts SET to_number = ?, dag_run = NULL WHERE id = ?", corrected)
+            run = run_dag(dag)
+            table = {row["id"]: dict(row) for row in database.execute("SELECT * FROM contacts")}
+            nights.append(run | {"table": table, "calls": sandbox.calls})
+    return nights
 
 
 def main() -> None:
@@ -111,6 +172,8 @@ def main() -> None:
         with Sandbox(speed=20) as sandbox:
             connect_by_environment(sandbox)
             results[name] = run_example(name, conf) | {"calls": sandbox.calls}
+    with tempfile.TemporaryDirectory() as folder:
+        results[NIGHTLY] = run_nights(Path(folder))
     print(RESULT_MARK + json.dumps(results, default=str))
 
 
