@@ -240,8 +240,9 @@ class CallPlacer:
     def _decide(self, calls: Iterable[Record]) -> Step:
         unique = {call["id"]: call for call in reversed([*calls])}
         self.history = History.of(unique.values(), self.run, self._to_number)
+        waited_after = self._memory.waited_after(unique.values())
         now = datetime.now(timezone.utc)
-        return next_step(self.history, self.run, self._redialling, now, self._memory.waited_after)
+        return next_step(self.history, self.run, self._redialling, now, waited_after)
 
     def _warn_of_other_numbers(self) -> None:
         for call in self.history.current:

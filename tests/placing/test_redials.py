@@ -221,6 +221,22 @@ def test_the_kwargs_of_a_deferral_are_dropped(sandbox: Sandbox, clock: Clock) ->
     assert [call["status"] for call in sandbox.calls] == ["busy", "completed"]
 
 
+def test_the_kwargs_are_dropped_and_the_sandbox_is_hours_ahead(sandbox: Sandbox, clock: Clock) -> None:
+    """``airflow dags test`` beside a sandbox that runs fast: the task has waited, and need not wait again."""
+    run = runs(**REDIALS).next_try()
+    deferral = run.step("execute")
+    sandbox.clock.advance(5 * 3_600)
+    event = run.fire(call_ends(deferral, sandbox, "busy"))
+    clock.advance(CALL_TIME)
+    pause = run.step("execute_complete", event=event)
+
+    clock.advance_to(pauses_until(pause))
+    deferral = run.step("resume_dialling", event="the moment")
+
+    assert deferral.method_name == "execute_complete"
+    assert posts(sandbox) == 2
+
+
 def test_every_outcome_reaches_xcom_even_if_the_redial_fails(sandbox: Sandbox, clock: Clock) -> None:
     """The task knows the first outcome, and is refused when it is due to dial again."""
     run = runs(**REDIALS).next_try()
