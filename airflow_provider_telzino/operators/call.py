@@ -130,7 +130,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             number may be. Templated.
         may_call: A function ``may_call(contact, now)`` that is asked directly before each call. ``contact``
             is a mapping of ``to_number``, ``call_context``, ``metadata``, ``callback_url`` and ``timezone``;
-            ``now`` a pendulum time in the callee's zone (UTC if ``timezone`` isn't given). It returns
+            ``now`` a pendulum time in the callee's zone (UTC if that isn't known). It returns
             ``True``, ``False`` (never call), or a time with a time zone before which not to call.
         dial_timeout: How long after the task's first start people are called.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the API's answer (``id``,
@@ -307,7 +307,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
     def on_kill(self) -> None:
         """Log that the call continues, and dial no more: Airflow lets the task run for some more seconds."""
         self._is_killed = True
-        call = f"Call {self.call_id}" if self.call_id else "A call that is being placed"
+        call = f"Call {self.call_id}" if self.call_id else "A call, if one was placed,"
         self.log.warning(
             "The task was killed, but Telzino documents no way to end a call. %s continues; if the task is "
             "retried or cleared, it continues with that call.",
