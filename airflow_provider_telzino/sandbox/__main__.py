@@ -62,7 +62,7 @@ def port(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Parse a number of agents."""
+    """Parse a number of agents, or of calls."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -92,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
     add("--agents", type=count, default=1, metavar="N", help="how many agents there are")
     add("--list-lag", type=not_negative, default=0.0, metavar="SECONDS",
         help="until a new call appears in the list (on the sandbox's clock)")  # fmt: skip
+    add("--max-concurrent-calls", type=count, metavar="N", default=argparse.SUPPRESS,
+        help="of an agent; further ones stay queued until one ends (default: no limit)")  # fmt: skip
 
     access = options.add_argument_group("access")
     add = access.add_argument
@@ -135,7 +137,7 @@ airflow connections add telzino_default --conn-type telzino \\
     --conn-login {quote(options.client_id)} --conn-password {quote(options.client_secret)} \\
     --conn-extra {quote(extra)}
 
-Magic numbers (any other number completes):
+Magic numbers (numbers such as +12125550123 end in various ways, any other completes):
 {numbers}
 """
 
@@ -162,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=seed,
         ),
         list_lag=options.list_lag,
+        max_concurrent_calls=getattr(options, "max_concurrent_calls", None),
         token_lifetime=options.token_lifetime,
         client_id=options.client_id,
         client_secret=options.client_secret,

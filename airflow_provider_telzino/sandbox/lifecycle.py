@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -69,6 +70,28 @@ class Schedule:
     def has_ended(self, elapsed: float) -> bool:
         """Whether the call is over at this time."""
         return self.ended_after is not None and self.ended_after <= elapsed
+
+    def next_step(self, elapsed: float) -> Step | None:
+        """Return the next step after this time."""
+        later = bisect_right(self.steps, elapsed, key=lambda step: step.after)
+        return self.steps[later] if later < len(self.steps) else None
+
+    def dispatched_at(self, free: float) -> Schedule:
+        """Return the same course, but the call stays queued until this time; ``inf`` is for ever."""
+        queued, *later = self.steps
+        delay = free - later[0].after
+        if delay <= 0:
+            return self
+        if delay == math.inf:
+            return Schedule((queued,))
+        steps = (queued, *(Step(round(step.after + delay, 6), step.status) for step in later))
+        answered = self.answered_after
+        return replace(
+            self,
+            steps=steps,
+            answered_after=None if answered is None else round(answered + delay, 6),
+            ended_after=steps[-1].after,
+        )
 
     def moved(self, elapsed: float, status: str, *, ends: bool) -> Schedule:
         """Return a course that is the same up to now, and stays in this status from then on."""

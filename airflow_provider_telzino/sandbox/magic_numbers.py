@@ -1,11 +1,18 @@
-"""Phone numbers whose calls have a known outcome; a call to any other number completes."""
+"""How calls end: as the dialled number says, or as a test has scripted it."""
 
 from __future__ import annotations
 
+import random
+import re
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_provider_telzino.sandbox import lifecycle
 from airflow_provider_telzino.sandbox.lifecycle import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,57 @@ TABLE = (
 MAGIC_NUMBERS = {magic.name: magic.number for magic in TABLE}
 """The magic numbers by name, such as ``MAGIC_NUMBERS["busy"]``."""
 
-_OUTCOMES = {magic.number: magic.outcomes for magic in TABLE}
+MIXED_NUMBERS = re.compile(r"\+1(?!500)[2-9]\d\d55501\d\d")
+"""The numbers for fiction in all other area codes, for campaigns: their calls end in various ways."""
+
+MIX = {
+    lifecycle.COMPLETED: 55,
+    lifecycle.QUICK_HANG_UP: 7,
+    lifecycle.NO_ANSWER: 25,
+    lifecycle.BUSY: 10,
+    lifecycle.NO_SUCH_NUMBER: 3,
+}
+"""Percent of the calls to ``MIXED_NUMBERS``."""
+
+NAMED_OUTCOMES = {
+    **{magic.name: magic.outcomes[0] for magic in TABLE if len(magic.outcomes) == 1},
+    "failed": lifecycle.NO_TRUNK,
+}
+"""What can be scripted: the statuses in which a call ends, and the magic numbers that have one outcome."""
 
 
-def outcome_of(to_number: str, earlier_calls: int) -> Outcome:
-    """Return the outcome of a call to this number, after so many earlier calls to it."""
-    outcomes = _OUTCOMES.get(to_number, (lifecycle.COMPLETED,))
-    return outcomes[min(earlier_calls, len(outcomes) - 1)]
+class Outcomes:
+    """The outcome of each call.
+
+    Args:
+        seed: Determines the mix: the outcome of a number's first call, its second, and so on, whatever
+            other calls there are.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._earlier_calls: Counter[str] = Counter()
+        self._scripted = {magic.number: magic.outcomes for magic in TABLE}
+
+    def script(self, to_number: str, outcomes: Sequence[str]) -> None:
+        """Set the outcomes of the next calls to a number; the last one is that of all further calls.
+
+        Raises:
+            ValueError: There is no outcome, or an unknown one.
+        """
+        unknown = [name for name in outcomes if name not in NAMED_OUTCOMES]
+        if isinstance(outcomes, str) or not outcomes or unknown:
+            raise ValueError(f"`outcomes` should be a list of these: {', '.join(NAMED_OUTCOMES)}.")
+        self._scripted[to_number] = tuple(NAMED_OUTCOMES[name] for name in outcomes)
+        del self._earlier_calls[to_number]
+
+    def next_of(self, to_number: str) -> Outcome:
+        """Return the outcome of a new call to this number."""
+        earlier = self._earlier_calls[to_number]
+        self._earlier_calls[to_number] += 1
+        if outcomes := self._scripted.get(to_number):
+            return outcomes[min(earlier, len(outcomes) - 1)]
+        if MIXED_NUMBERS.fullmatch(to_number):
+            drawn = random.Random(f"{self._seed}/{to_number}/{earlier}")  # noqa: S311 - repeatable, not secret
+            return drawn.choices([*MIX], [*MIX.values()])[0]
+        return lifecycle.COMPLETED

@@ -29,10 +29,17 @@ class PlacedCall:
     call_context: str | None = None
     request_metadata: dict[str, Any] | None = None
     callback_url: str | None = None
+    pinned: bool = False
+    """Whether a test has changed its course: then it doesn't wait for other calls to end."""
     overrides: Record = field(default_factory=dict)
     """Fields of the record that replace those of the schedule."""
     final_record: Record | None = None
     """The record of a call that has ended: it no longer changes."""
+    undelayed: Schedule = field(init=False)
+    """Its course if it need not wait for other calls to end."""
+
+    def __post_init__(self) -> None:
+        self.undelayed = self.schedule
 
     @property
     def room_name(self) -> str:
@@ -48,6 +55,23 @@ class PlacedCall:
         if self.final_record is not None:
             return str(self.final_record["status"])
         return str(self.overrides.get("status") or self.schedule.status_at(self.elapsed(now)))
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether the call is over at this time."""
+        if "ended_at" in self.overrides:
+            return self.overrides["ended_at"] is not None
+        return self.schedule.has_ended(self.elapsed(now))
+
+    @property
+    def ends(self) -> datetime | None:
+        """The time of its end, if that is known."""
+        ended_after = self.schedule.ended_after
+        return None if ended_after is None else self.after(ended_after)
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """Return the time of the next change of its status."""
+        step = self.schedule.next_step(self.elapsed(now))
+        return None if step is None else self.after(step.after)
 
     def after(self, seconds: float) -> datetime:
         """Return the time so many seconds after the call was placed."""

@@ -12,6 +12,7 @@ from airflow_provider_telzino.sandbox.magic_numbers import MAGIC_NUMBERS
 from airflow_provider_telzino.sandbox.store import DEFAULT_AGENT_ID, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from airflow_provider_telzino.sandbox.records import Record
@@ -31,6 +32,8 @@ class Sandbox:
         agents: How many agents there are; the first one is ``DEFAULT_AGENT_ID``.
         faults: Faults to inject; they can be changed later, as ``sandbox.faults``.
         list_lag: Seconds, on the sandbox's clock, until a new call appears in the list.
+        max_concurrent_calls: How many calls of an agent are concurrent at most; further ones stay ``queued``
+            until one ends, first come, first served. ``None`` is no limit.
         token_lifetime: Seconds, on the sandbox's clock, until a fetched token expires.
         client_id: For fetching tokens.
         client_secret: For fetching tokens.
@@ -49,6 +52,7 @@ class Sandbox:
         agents: int = 1,
         faults: Faults | None = None,
         list_lag: float = 0.0,
+        max_concurrent_calls: int | None = None,
         token_lifetime: float = 86_400,
         client_id: str = CLIENT_ID,
         client_secret: str = CLIENT_SECRET,
@@ -62,7 +66,11 @@ class Sandbox:
         else:
             self.clock = Clock(0.0 if clock == "manual" else speed)
         self.faults = faults if faults is not None else Faults(seed=seed)
-        self._store = Store(self.clock, seed, agents, list_lag)
+        if max_concurrent_calls is not None and max_concurrent_calls < 1:
+            raise ValueError(
+                f"`max_concurrent_calls` should be 1 or more, or None, not {max_concurrent_calls}."
+            )
+        self._store = Store(self.clock, seed, agents, list_lag, max_concurrent_calls)
         self._access = Access(self.clock, client_id, client_secret, access_token, token_lifetime)
         self._address = (host, port)
         self._keep_requests = keep_requests
@@ -141,6 +149,20 @@ class Sandbox:
     def call(self, call_id: str) -> Record:
         """Return the record of one call as it is now."""
         return self._store.record(self._store.call(call_id))
+
+    def script(self, to_number: str, outcomes: Sequence[str]) -> None:
+        """Set how the next calls to a number end, such as ``["busy", "completed"]``.
+
+        Args:
+            to_number: The number, in E.164.
+            outcomes: Of the next call, the one after it, and so on; the last one also of all further calls.
+                Each is a terminal status, or the name of a magic number with one outcome, such as
+                ``"no_such_number"``.
+
+        Raises:
+            ValueError: There is no outcome, or an unknown one.
+        """
+        self._store.outcomes.script(to_number, outcomes)
 
     def place(
         self,

@@ -6,20 +6,23 @@ import heapq
 import random
 import threading
 import uuid
-from bisect import bisect_right, insort
-from collections import Counter
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_telzino.sandbox import lifecycle
 from airflow_provider_telzino.sandbox.clock import Clock
-from airflow_provider_telzino.sandbox.magic_numbers import outcome_of
+from airflow_provider_telzino.sandbox.index import LIVE, CallIndex, Entry
+from airflow_provider_telzino.sandbox.line import Line
+from airflow_provider_telzino.sandbox.magic_numbers import Outcomes
 from airflow_provider_telzino.sandbox.records import PlacedCall, Record, call_log, call_record, list_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+Item = TypeVar("Item")
 
 DEFAULT_AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
 FORBIDDEN_AGENT_ID = "deadbeef-0000-4000-8000-000000000403"
@@ -40,8 +43,8 @@ class Agent:
 
     id: str
     name: str
-    calls: list[PlacedCall] = field(default_factory=list)
-    """Oldest first."""
+    line: Line
+    calls: CallIndex = field(default_factory=CallIndex)
     logged: list[PlacedCall] = field(default_factory=list)
     """The calls that have a call log, in the order of their ends."""
     talking: list[tuple[datetime, int, PlacedCall]] = field(default_factory=list)
@@ -61,19 +64,26 @@ class Store:
         seed: Determines ids, outcomes and times: the same seed and order of calls give the same ones.
         agents: How many agents there are.
         list_lag: Seconds until a new call appears in the list.
+        max_concurrent_calls: How many calls of an agent are concurrent at most; ``None`` is no limit.
     """
 
-    def __init__(self, clock: Clock, seed: int, agents: int, list_lag: float) -> None:
+    def __init__(
+        self, clock: Clock, seed: int, agents: int, list_lag: float, max_concurrent_calls: int | None = None
+    ) -> None:
         self.clock = clock
+        self.max_concurrent_calls = max_concurrent_calls
         self.list_lag = list_lag
         self.lock = threading.RLock()
         self._seed = seed
         self._calls: dict[str, PlacedCall] = {}
-        self._calls_to: Counter[str] = Counter()
+        self.outcomes = Outcomes(seed)
         self._tie_breaker = count()  # for calls that end at the same time, which can't be compared
         further = (_uuid(_randomness(f"{seed}/agent/{number}")) for number in range(2, agents + 1))
         ids = [DEFAULT_AGENT_ID, *further]
-        self._agents = {id_: Agent(id_, f"Sandbox agent {n}") for n, id_ in enumerate(ids, start=1)}
+        self._agents = {
+            id_: Agent(id_, f"Sandbox agent {n}", Line(max_concurrent_calls))
+            for n, id_ in enumerate(ids, start=1)
+        }
 
     @property
     def agents(self) -> list[Agent]:
@@ -100,9 +110,8 @@ class Store:
     def place(self, agent_id: str, to_number: str, **requested: Any) -> PlacedCall:
         """Place a call now. Only the agent is checked here; the API checks the rest."""
         with self.lock:
-            outcome = outcome_of(to_number, self._calls_to[to_number])
-            self._calls_to[to_number] += 1
-            call = self._new_call(agent_id, to_number, outcome, **requested)
+            call = self._new_call(agent_id, to_number, self.outcomes.next_of(to_number), **requested)
+            self._agents[call.agent_id].line.join(call, call.created_at)
             self._add(call)
         return call
 
@@ -125,8 +134,9 @@ class Store:
             call.created_at -= timedelta(seconds=reached)
             if not ends:
                 call.schedule = call.schedule.moved(reached, status, ends=False)
-            call.overrides = overrides
+            call.overrides, call.pinned = overrides, True
             self._add(call)
+            self._form_line_again(self._agents[call.agent_id])
         return call
 
     def move(self, call_id: str, status: str, overrides: Record, *, ends: bool) -> PlacedCall:
@@ -135,16 +145,15 @@ class Store:
             call = self.call(call_id)
             agent = self._agents[call.agent_id]
             elapsed = max(call.elapsed(self.clock.now()), 0.0)
-            call.schedule = call.schedule.moved(elapsed, status, ends=ends)
+            call.schedule, call.pinned = call.schedule.moved(elapsed, status, ends=ends), True
             call.overrides = {
                 **{name: value for name, value in call.overrides.items() if name != "status"},
                 **overrides,
             }
             call.final_record = None
-            agent.talking = [entry for entry in agent.talking if entry[2] is not call]
             agent.logged = [logged for logged in agent.logged if logged is not call]
-            heapq.heapify(agent.talking)
-            self._expect_log(agent, call)
+            self._course_changed(agent, [call])
+            self._form_line_again(agent)
         return call
 
     def page_of_calls(
@@ -153,14 +162,11 @@ class Store:
         """Return one page of the agent's calls, newest first, and how many there are on all pages."""
         with self.lock:
             now = self.clock.now()
-            calls = agent.calls
-            shown = len(calls)
+            entries = agent.calls.having(status, now)
+            shown = len(entries)
             if self.list_lag:
-                shown = bisect_right(calls, now - timedelta(seconds=self.list_lag), key=_created_at)
-            if status is not None:
-                calls = [call for call in calls[:shown] if call.status(now) == status]
-                shown = len(calls)
-            return _page(calls, shown, page, limit, lambda call: list_item(call, now)), shown
+                shown = bisect_right(entries, now - timedelta(seconds=self.list_lag), key=_created_at)
+            return _page(entries, shown, page, limit, lambda entry: list_item(entry[2], now)), shown
 
     def page_of_logs(self, agent: Agent, page: int, limit: int) -> tuple[list[Record], int]:
         """Return one page of the agent's call logs, latest end first, and how many there are."""
@@ -220,30 +226,41 @@ class Store:
             raise ValueError(f"There already is a call {call.id}.")
         agent = self._agents[call.agent_id]
         self._calls[call.id] = call
-        insort(agent.calls, call, key=_created_at)
+        agent.calls.add(call, self.clock.now())
         self._expect_log(agent, call)
 
+    def _form_line_again(self, agent: Agent) -> None:
+        now = self.clock.now()
+        live = (call for _, _, call in agent.calls.having(LIVE, now))
+        self._course_changed(agent, agent.line.form_again(live, now))
+
+    def _course_changed(self, agent: Agent, calls: list[PlacedCall]) -> None:
+        if not calls:
+            return
+        now = self.clock.now()
+        changed = {call.id for call in calls}
+        agent.talking = [entry for entry in agent.talking if entry[2].id not in changed]
+        heapq.heapify(agent.talking)
+        for call in calls:
+            agent.calls.update(call, now)
+            self._expect_log(agent, call)
+
     def _expect_log(self, agent: Agent, call: PlacedCall) -> None:
-        ends = call.schedule.ended_after
-        if ends is not None and call.schedule.status_at(ends) == "completed":
-            heapq.heappush(agent.talking, (call.after(ends), next(self._tie_breaker), call))
+        if call.ends is not None and call.schedule.steps[-1].status == "completed":
+            heapq.heappush(agent.talking, (call.ends, next(self._tie_breaker), call))
 
 
 def _page(
-    oldest_first: Sequence[PlacedCall],
-    shown: int,
-    page: int,
-    limit: int,
-    shown_as: Callable[[PlacedCall], Record],
+    oldest_first: Sequence[Item], shown: int, page: int, limit: int, shown_as: Callable[[Item], Record]
 ) -> list[Record]:
-    """Return a page, newest first, of the oldest ``shown`` calls of a list."""
+    """Return a page, newest first, of the oldest ``shown`` items of a list."""
     end = max(shown - (page - 1) * limit, 0)
-    chosen: Iterable[PlacedCall] = reversed(oldest_first[max(end - limit, 0) : end])
-    return [shown_as(call) for call in chosen]
+    chosen: Iterable[Item] = reversed(oldest_first[max(end - limit, 0) : end])
+    return [shown_as(item) for item in chosen]
 
 
-def _created_at(call: PlacedCall) -> datetime:
-    return call.created_at
+def _created_at(entry: Entry) -> datetime:
+    return entry[0]
 
 
 def _randomness(seed: str) -> random.Random:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -91,6 +92,61 @@ def test_the_table_of_magic_numbers() -> None:
 def test_any_other_number_completes(stopped: Sandbox) -> None:
     """Any other number is answered."""
     assert outcomes(stopped, "+18135551234", 2) == [("completed", None)] * 2
+
+
+def test_numbers_for_campaigns_end_in_various_ways() -> None:
+    """Numbers for fiction in any area code have a mix of outcomes, most of them answered."""
+    sandbox = Sandbox(clock="manual")
+    for index in range(1_000):
+        sandbox.place(f"+1{200 + index // 100}55501{index % 100:02}")
+    sandbox.clock.advance(TWO_HOURS)
+
+    ends = Counter(call["status"] for call in sandbox.calls)
+
+    assert set(ends) == {"completed", "no_answer", "busy", "failed"}
+    assert 550 < ends["completed"] < 690
+    assert 200 < ends["no_answer"] < 300
+    assert 60 < ends["busy"] < 140
+    assert 10 < ends["failed"] < 60
+
+
+def test_the_mix_depends_on_seed_and_number_only() -> None:
+    """A campaign that places its calls in another order gets the same outcomes; another seed gives others."""
+    numbers = [f"+121255501{index:02}" for index in range(100)]
+
+    def run(seed: int, order: list[str]) -> list[list[tuple[str, int | None]]]:
+        sandbox = Sandbox(seed=seed, clock="manual")
+        ends = {number: outcomes(sandbox, number, 3) for number in order}
+        return [ends[number] for number in numbers]
+
+    assert run(1, numbers) == run(1, numbers[::-1])
+    assert run(1, numbers) != run(2, numbers)
+
+
+def test_a_number_of_the_mix_changes_its_outcome(stopped: Sandbox) -> None:
+    """Each call to it draws again, so a redial reaches people in the end."""
+    ends = outcomes(stopped, "+12125550123", 30)
+
+    assert len(set(ends)) > 1
+    assert ("completed", None) in ends
+
+
+@pytest.mark.parametrize("number", [MAGIC_NUMBERS["completed"], "+12125550123", "+18135551234"])
+def test_scripted_outcomes(stopped: Sandbox, number: str) -> None:
+    """A test can set the outcomes of the next calls to any number; the last one stays."""
+    stopped.place(number)
+
+    stopped.script(number, ["busy", "no_such_number", "failed", "completed"])
+
+    expected = [("busy", 486), ("failed", 404), ("failed", 503), ("completed", None), ("completed", None)]
+    assert outcomes(stopped, number, 5) == expected
+
+
+@pytest.mark.parametrize("names", [[], ["ringing"], ["busy", "no_answer_twice_then_completed"], "busy"])
+def test_an_outcome_that_does_not_exist(stopped: Sandbox, names: list[str]) -> None:
+    """The error names those that do."""
+    with pytest.raises(ValueError, match="completed, no_answer, busy"):
+        stopped.script("+18135551234", names)
 
 
 @pytest.mark.parametrize(
