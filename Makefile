@@ -42,8 +42,9 @@ nightly: $(READY) ## Run all tests with a random seed and in more rounds (hours;
 test-matrix: $(READY) ## Run the unit tests on every line of Airflow, with Python 3.10 to 3.13
 	@$(BIN)/python -m nox $(ARGS)
 
-screenshots: $(READY) ## Take the docs' pictures of Airflow's web interface again
-	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/integration/test_browser.py
+screenshots: $(READY) ## Take the docs' pictures of web pages again
+	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest \
+	  tests/integration/test_browser.py tests/integration/test_sandbox_page.py
 
 # Mypy needs one core, and most of the tests only wait.
 check: lint ## The quick loop: lint, types, fast tests (under a minute)

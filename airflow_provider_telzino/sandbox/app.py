@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
@@ -17,7 +17,8 @@ from starlette.routing import Match
 from airflow_provider_telzino.sandbox import schemas
 from airflow_provider_telzino.sandbox.access import Access
 from airflow_provider_telzino.sandbox.clock import timestamp
-from airflow_provider_telzino.sandbox.page import CONTENT_SECURITY_POLICY, LIVE_CALLS, asset, html_page
+from airflow_provider_telzino.sandbox.page import page_routes
+from airflow_provider_telzino.sandbox.scope import ACCESS, STORE, TheAccess, TheStore
 from airflow_provider_telzino.sandbox.store import ForbiddenError, NotFoundError, Store
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ ERROR_CODES = {
     429: "too_many_requests",
     500: "internal_server_error",
 }
-STORE, ACCESS = "sandbox_store", "sandbox_access"
-"""Names in the ASGI scope of what belongs to the one sandbox that received the request."""
 BEARER = HTTPBearer(auto_error=False, description="A token of `POST /oauth/token`")
 _DESCRIPTIONS = {
     400: "Bad parameters",
@@ -43,20 +42,6 @@ _DESCRIPTIONS = {
     429: "Too many requests; `Retry-After` may be present",
     500: "Server error",
 }
-
-
-async def _store(request: Request) -> Store:
-    store: Store = request.scope[STORE]
-    return store
-
-
-async def _access(request: Request) -> Access:
-    access: Access = request.scope[ACCESS]
-    return access
-
-
-TheStore = Annotated[Store, Depends(_store)]
-TheAccess = Annotated[Access, Depends(_access)]
 
 
 def problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -99,7 +84,7 @@ def _api() -> FastAPI:
     )
     app.include_router(_token_routes())
     app.include_router(_agent_routes())
-    app.include_router(_page_routes())
+    app.include_router(page_routes())
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(NotFoundError, _not_found)
@@ -201,33 +186,6 @@ def _agent_routes() -> APIRouter:
     async def get_call(agent_id: schemas.AgentId, call_id: schemas.CallId, store: TheStore) -> JSONResponse:
         """Get the record of a call as it is now."""
         return JSONResponse(store.record(store.call(call_id, agent_id)))
-
-    return routes
-
-
-def _page_routes() -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
-
-    @routes.get("/")
-    async def show_page() -> HTMLResponse:
-        return HTMLResponse(html_page(), headers=headers)
-
-    @routes.get("/sandbox/page.css")
-    async def show_style() -> Response:
-        return Response(asset("page.css"), media_type="text/css", headers=headers)
-
-    @routes.get("/sandbox/page.js")
-    async def show_script() -> Response:
-        return Response(asset("page.js"), media_type="text/javascript", headers=headers)
-
-    @routes.get("/sandbox/calls.json")
-    async def show_calls(store: TheStore) -> JSONResponse:
-        calls, total = store.latest(LIVE_CALLS)
-        return JSONResponse(
-            {"now": timestamp(store.clock.now()), "speed": store.clock.speed, "total": total, "calls": calls},
-            headers=headers,
-        )
 
     return routes
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from html import escape
 from importlib.resources import files
 
-from airflow_provider_telzino.sandbox.magic_numbers import TABLE
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-LIVE_CALLS = 100
-"""How many calls the page shows: the newest ones."""
+from airflow_provider_telzino.sandbox.magic_numbers import TABLE
+from airflow_provider_telzino.sandbox.schemas import PageNumber
+from airflow_provider_telzino.sandbox.scope import TheStore
+from airflow_provider_telzino.sandbox.search import call_with_transcript, found_calls
 
 # The page shows what clients sent. It escapes that, and this policy blocks whatever it may have missed.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-def asset(name: str) -> str:
-    """Return a file of the page: ``page.html``, ``page.css`` or ``page.js``."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
+ASSETS = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "call.js": "text/javascript",
+    "elements.js": "text/javascript",
+}
 
 
 def html_page() -> str:
@@ -28,4 +33,36 @@ def html_page() -> str:
         f"<tr><td><code>{escape(magic.number)}</code></td><td>{escape(magic.description)}</td></tr>"
         for magic in TABLE
     )
-    return asset("page.html").replace("<!-- magic numbers -->", rows)
+    return _asset("page.html").replace("<!-- magic numbers -->", rows)
+
+
+def page_routes() -> APIRouter:
+    """Return the routes of the page. They need no token."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/")
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(html_page(), headers=HEADERS)
+
+    @routes.get("/sandbox/calls.json")
+    async def show_calls(
+        store: TheStore, page: PageNumber = 1, status: str | None = None, number: str = "", run: str = ""
+    ) -> JSONResponse:
+        found = found_calls(store, page, status=status, number=number, run=run)
+        return JSONResponse(found, headers=HEADERS)
+
+    @routes.get("/sandbox/calls/{call_id}.json")
+    async def show_call(call_id: str, store: TheStore) -> JSONResponse:
+        return JSONResponse(call_with_transcript(store, call_id), headers=HEADERS)
+
+    @routes.get("/sandbox/{name}")
+    async def show_asset(name: str) -> Response:
+        if name not in ASSETS:
+            return Response(status_code=404)
+        return Response(_asset(name), media_type=ASSETS[name], headers=HEADERS)
+
+    return routes
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from airflow_provider_telzino.sandbox import conversation
@@ -13,6 +14,9 @@ from airflow_provider_telzino.sandbox.lifecycle import Schedule
 Record = dict[str, Any]
 
 NOT_IN_LISTS = frozenset({"call_context", "callback_url", "callback_delivered", "summary_text"})
+
+RUN_FIELDS = ("dag_id", "task_id", "run_id", "map_index", "contact")
+"""What the page shows and finds of the task that placed a call."""
 
 
 @dataclass(eq=False)
@@ -45,6 +49,23 @@ class PlacedCall:
     def room_name(self) -> str:
         """The room of the conversation."""
         return f"outbound-{self.id}"
+
+    @property
+    def identity(self) -> Record:
+        """What Airflow's provider says of the task that placed the call: ``dag_id``, ``run_id`` and so on."""
+        metadata = self.overrides.get("request_metadata", self.request_metadata)
+        identity = metadata.get("airflow") if isinstance(metadata, dict) else None
+        return identity if isinstance(identity, dict) else {}
+
+    @cached_property
+    def run_text(self) -> str:
+        """What a search for the run finds: the ids of DAG, task, run and contact, in lower case."""
+        return "\n".join(str(self.identity.get(name, "")) for name in RUN_FIELDS).casefold()
+
+    @property
+    def will_complete(self) -> bool:
+        """Whether the call ends with a conversation, or has done so."""
+        return self.ends is not None and self.schedule.steps[-1].status == "completed"
 
     def elapsed(self, now: datetime) -> float:
         """Return the seconds since the call was placed."""

@@ -7,9 +7,10 @@ import random
 import threading
 import uuid
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_telzino.sandbox import lifecycle
@@ -77,6 +78,8 @@ class Store:
         self._seed = seed
         self._calls: dict[str, PlacedCall] = {}
         self.outcomes = Outcomes(seed)
+        self.runs: Counter[tuple[str, str]] = Counter()
+        """How many calls each DAG run has placed, by ``dag_id`` and ``run_id``; the newest run is last."""
         self._tie_breaker = count()  # for calls that end at the same time, which can't be compared
         further = (_uuid(_randomness(f"{seed}/agent/{number}")) for number in range(2, agents + 1))
         ids = [DEFAULT_AGENT_ID, *further]
@@ -185,12 +188,6 @@ class Store:
         with self.lock:
             return [self.record(call) for call in self._calls.values()]
 
-    def latest(self, number: int) -> tuple[list[Record], int]:
-        """Return the records of the newest calls, newest first, and how many calls there are."""
-        with self.lock:
-            newest = islice(reversed(self._calls.values()), number)
-            return [self.record(call) for call in newest], len(self._calls)
-
     def record(self, call: PlacedCall) -> Record:
         """Return the call's record as it is now, as a copy."""
         with self.lock:
@@ -227,6 +224,8 @@ class Store:
         agent = self._agents[call.agent_id]
         self._calls[call.id] = call
         agent.calls.add(call, self.clock.now())
+        if "run_id" in call.identity:
+            self.runs[str(call.identity.get("dag_id", "")), str(call.identity["run_id"])] += 1
         self._expect_log(agent, call)
 
     def _form_line_again(self, agent: Agent) -> None:
@@ -246,7 +245,7 @@ class Store:
             self._expect_log(agent, call)
 
     def _expect_log(self, agent: Agent, call: PlacedCall) -> None:
-        if call.ends is not None and call.schedule.steps[-1].status == "completed":
+        if call.will_complete and call.ends is not None:
             heapq.heappush(agent.talking, (call.ends, next(self._tie_breaker), call))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Response, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from airflow_provider_telzino.get_provider_info import CONN_FIELDS, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider_telzino.sandbox import (
@@ -20,7 +19,7 @@ from airflow_provider_telzino.sandbox import (
     Sandbox,
 )
 from devtools.airflow_instance import AirflowInstance
-from devtools.programs import find_program
+from tests.support.browser import confined_page, running_chromium, take_screenshot
 from tests.support.integration.running_airflow import running_airflow
 from tests.support.programs import needs
 
@@ -28,11 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end"), needs("ch
 
 CONN_ID = "telzino_from_form"
 CALL_CONTEXT = "You are calling Wilhelmina about her appointment."
-TIMEOUT = 60_000  # ms: a busy machine's browser is slow, not broken
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 
 Screenshot = Callable[[str], None]
 
@@ -56,50 +50,26 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstanc
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
-    with sync_playwright() as playwright:
-        program = str(find_program("chromium"))
-        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium: Browser, airflow: AirflowInstance) -> Iterator[Page]:
     """A page of Airflow, logged in, that can reach nothing but Airflow."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
-    context.set_default_timeout(TIMEOUT)
-    expect.set_options(timeout=TIMEOUT)
-    page = context.new_page()
-    elsewhere: list[str] = []
-
-    def guard(route: Route) -> None:
-        if route.request.url.startswith(airflow.base_url):
-            route.continue_()
-        else:
-            elsewhere.append(route.request.url)
-            route.abort()
-
-    page.route("**/*", guard)
-    page.goto(airflow.base_url)
-    page.get_by_label("Username").fill(airflow.username)
-    page.get_by_label("Password").fill(airflow.password)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Admin").wait_for()
-    yield page
-    context.close()
-    assert elsewhere == []
+    with confined_page(chromium, airflow.base_url) as page:
+        page.goto(airflow.base_url)
+        page.get_by_label("Username").fill(airflow.username)
+        page.get_by_label("Password").fill(airflow.password)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Admin").wait_for()
+        yield page
 
 
 @pytest.fixture
 def screenshot(page: Page, tmp_path: Path) -> Screenshot:
-    """Take a screenshot of the page: for the docs, if ``TELZINO_SCREENSHOTS`` is their folder."""
-    folder = Path(os.environ.get("TELZINO_SCREENSHOTS", tmp_path))
-
-    def take(name: str) -> None:
-        page.mouse.move(0, 0)
-        page.screenshot(path=folder / f"{name}.png", animations="disabled")
-
-    return take
+    """Take a screenshot of the page."""
+    return lambda name: take_screenshot(page, name, tmp_path)
 
 
 def field(form: Locator, name: str) -> Locator:

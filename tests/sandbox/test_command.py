@@ -75,12 +75,16 @@ def test_start_and_end(number: signal.Signals) -> None:
 def test_options_reach_the_sandbox() -> None:
     """Faults and credentials can be set by options."""
     options = ["--rate-limit-rate", "1", "--retry-after", "3", "--access-token", "abc", "--latency", "0-0.01"]
+    options += ["--max-concurrent-calls", "7"]
     with running(*options) as (_, printed):
         (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))
 
         answer = requests.get(f"{url}/v1/agents", headers={"Authorization": "Bearer abc"}, timeout=10)
 
+        shown = requests.get(f"{url}/sandbox/calls.json", timeout=10).json()
+
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
+    assert shown["max_concurrent_calls"] == 7
 
 
 def test_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +122,7 @@ def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     "options",
     [["--port", "70000"], ["--port", "x"], ["--speed", "0"], ["--speed", "nan"], ["--error-rate", "2"],
      ["--latency", "2-1"], ["--latency", "-1"], ["--rate-limit", "0"], ["--agents", "0"],
+     ["--max-concurrent-calls", "0"],
      ["--retry-after", "a\nb"], ["--list-lag", "inf"], ["--unknown"]],
 )  # fmt: skip
 def test_bad_options(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
