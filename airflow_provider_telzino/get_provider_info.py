@@ -76,7 +76,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.call"]}],
-        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.call"]}],
+        "triggers": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.triggers.call", f"{package}.triggers.batch"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,

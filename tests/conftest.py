@@ -46,7 +46,8 @@ from airflow_provider_telzino.sandbox import (  # noqa: E402
     Sandbox,
 )
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
-from airflow_provider_telzino.triggers import call  # noqa: E402
+from airflow_provider_telzino.triggers import base  # noqa: E402
+from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger  # noqa: E402
 
@@ -135,7 +136,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "BACKOFF_BASE", 0.005)
     monkeypatch.setattr(retry, "BACKOFF_CAP", 0.05)
     monkeypatch.setattr(retry, "NOT_FOUND_FOR", 0.5)
-    monkeypatch.setattr(call, "SHORTEST_DEFERRAL", 0.0)
+    monkeypatch.setattr(base, "SHORTEST_DEFERRAL", 0.0)
 
 
 @pytest.fixture
@@ -149,6 +150,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         TelzinoGetCallOperator,
         TelzinoPlaceCallOperator,
         TelzinoGetTranscriptOperator,
+        TelzinoCallBatchTrigger,
         TelzinoCallTrigger,
         TelzinoCallStartTrigger,
     ):

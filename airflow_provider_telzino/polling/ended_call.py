@@ -15,7 +15,7 @@ from airflow_provider_telzino.exceptions import (
 from airflow_provider_telzino.hooks.telzino import Record
 from airflow_provider_telzino.polling.channel import Channel
 from airflow_provider_telzino.polling.poller import AgentPoller
-from airflow_provider_telzino.polling.watched_call import Waiter
+from airflow_provider_telzino.polling.watched_call import CallWaiter
 from airflow_provider_telzino.rules.waiting import Wait
 
 DEADLINE_PASSED = TelzinoTimeoutError("The deadline has passed.")
@@ -36,7 +36,7 @@ async def wait_until_ended(wait: Wait, *, telzino_conn_id: str, agent_id: str | 
         AirflowException: The API, or Airflow, refused for good.
     """
     loop = asyncio.get_running_loop()
-    waiter = Waiter(wait, loop.create_future())
+    waiter = CallWaiter(wait, loop.create_future())
     poller = AgentPoller.of(telzino_conn_id, agent_id)
     poller.join(waiter)
     timer = loop.call_later(wait.time_left(), waiter.end, DEADLINE_PASSED)

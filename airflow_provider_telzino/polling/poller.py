@@ -57,7 +57,7 @@ class AgentPoller:
 
     def join(self, waiter: Waiter) -> None:
         """Poll a wait's call from now on."""
-        call_id, interval = waiter.wait.call_id, waiter.wait.poll_interval
+        call_id, interval = waiter.call_id, waiter.poll_interval
         call = self.calls.get(call_id)
         if call is None:
             call = self.calls[call_id] = WatchedCall(call_id, interval)
@@ -71,11 +71,11 @@ class AgentPoller:
 
     async def leave(self, waiter: Waiter) -> None:
         """Forget a wait. The last one ends the poller."""
-        call = self.calls[waiter.wait.call_id]
+        call = self.calls[waiter.call_id]
         call.waiters.remove(waiter)
         self.channel.waits -= 1
         if call.waiters:
-            call.interval = min(each.wait.poll_interval for each in call.waiters)
+            call.interval = min(each.poll_interval for each in call.waiters)
         else:
             del self.calls[call.call_id]
             self._positions.remove(call.call_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.exceptions import TelzinoNotFoundError
@@ -14,7 +14,25 @@ from airflow_provider_telzino.polling import metrics
 from airflow_provider_telzino.rules.waiting import Wait
 
 
-class Waiter:
+class Waiter(Protocol):
+    """Who waits for a call: a task of its own, or a batch."""
+
+    @property
+    def call_id(self) -> str:
+        """The call, as the API and its lists write it."""
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two polls."""
+
+    def observe(self, record: Mapping[str, Any]) -> None:
+        """Note a record of the call, whole or from a list."""
+
+    def end(self, problem: Exception | None) -> None:
+        """End the wait, unless it has already ended."""
+
+
+class CallWaiter:
     """A wait, and the future that ends it: with ``None`` when the call has ended, or with an error."""
 
     __slots__ = ("_context", "ended", "wait")
@@ -23,6 +41,16 @@ class Waiter:
         self.wait = wait
         self.ended = ended
         self._context = contextvars.copy_context()  # Airflow finds the task of a log line by it.
+
+    @property
+    def call_id(self) -> str:
+        """The call."""
+        return self.wait.call_id
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two polls."""
+        return self.wait.poll_interval
 
     def observe(self, record: Mapping[str, Any]) -> None:
         """Pass a record of the call, whole or from a list, to the wait."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger
+
+SHORTEST_DEFERRAL = 5.0
+"""Seconds that a task stays deferred at least, before it resumes on a worker.
+
+Airflow's scheduler learns from the executor that a task's first process has ended, on a busy machine late. A
+task that is in the queue again by then is considered killed: it fails or is retried (still in 3.3.2:
+apache/airflow issues 66374, 67287, 72716).
+"""
 
 
 class TelzinoTrigger(BaseTrigger):
@@ -18,13 +27,22 @@ class TelzinoTrigger(BaseTrigger):
             name: getattr(self, name) for name in inspect.signature(kind).parameters
         }
 
+    async def stay_deferred(self, since: float) -> None:
+        """Wait until the task may resume on a worker.
+
+        Args:
+            since: When the trigger began, on the event loop's clock.
+        """
+        # `dag.test()`, which sets no task instance, has no executor that could be late.
+        if self.task_instance is not None:
+            await asyncio.sleep(since + SHORTEST_DEFERRAL - asyncio.get_running_loop().time())
+
     async def on_kill(self) -> None:
-        """Log that the call continues: a user has marked or cleared the task (from Airflow 3.3)."""
+        """Log that what was dialled continues: a user has marked or cleared the task (from Airflow 3.3)."""
         self.log.warning(
-            "The task was stopped, but Telzino documents no way to end a call: %s continues.",
-            self.call_name(),
+            "The task was stopped, but Telzino documents no way to end a call: %s.", self.what_continues()
         )
 
-    def call_name(self) -> str:
-        """Return how to name the call in the log."""
-        return "the call"
+    def what_continues(self) -> str:
+        """Return a sentence for the log about what isn't stopped with the task."""
+        return "the call continues"

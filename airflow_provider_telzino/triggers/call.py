@@ -17,14 +17,6 @@ from airflow_provider_telzino.rules.waiting import DEFAULT_POLL_INTERVAL, CallEv
 from airflow_provider_telzino.triggers.base import TelzinoTrigger
 from airflow_provider_telzino.xcom import TaskEnd
 
-SHORTEST_DEFERRAL = 5.0
-"""Seconds that a task stays deferred at least, before it resumes on a worker.
-
-Airflow's scheduler learns from the executor that a task's first process has ended, on a busy machine late. A
-task that is in the queue again by then is considered killed: it fails or is retried (still in 3.3.2:
-apache/airflow issues 66374, 67287, 72716).
-"""
-
 
 class TelzinoCallTrigger(TelzinoTrigger):
     """Wait until a call has ended. It only reads, so it may safely run twice at the same time.
@@ -64,9 +56,9 @@ class TelzinoCallTrigger(TelzinoTrigger):
         self.status_since = status_since
         self.end = end
 
-    def call_name(self) -> str:
-        """Return how to name the call in the log."""
-        return f"call {self.call_id}"
+    def what_continues(self) -> str:
+        """Return a sentence for the log about what isn't stopped with the task."""
+        return f"call {self.call_id} continues"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: a :class:`CallEvent`, or Airflow's own that ends the task."""
@@ -74,7 +66,7 @@ class TelzinoCallTrigger(TelzinoTrigger):
 
     async def _event(self) -> TriggerEvent:
         loop = asyncio.get_running_loop()
-        may_resume_at = loop.time() + SHORTEST_DEFERRAL
+        began_at = loop.time()
         self.logger()  # creates one for the class, for `log` to use: one for each trigger takes a kilobyte
         wait = Wait(
             self.call_id.lower(),  # as the API and its lists write it
@@ -100,9 +92,8 @@ class TelzinoCallTrigger(TelzinoTrigger):
             self.log.warning("The wait for call %s can't continue: %s", self.call_id, error)
         finally:
             await channel.release()
-        # `dag.test()`, which sets no task instance, has no executor that could be late.
-        if self.task_instance is not None and not self.began_task:
-            await asyncio.sleep(may_resume_at - loop.time())
+        if not self.began_task:
+            await self.stay_deferred(began_at)
         event = CallEvent(
             outcome=outcome,
             call_id=self.call_id,

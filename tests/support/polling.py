@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_telzino.polling.channel import Channel
 from airflow_provider_telzino.sandbox import Sandbox
+from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from tests.support.waits import first_event
 
@@ -62,7 +63,20 @@ def trigger(
     return TelzinoCallTrigger(call["id"], time.time() + timeout, poll_interval=interval, **arguments)
 
 
-def start(triggers: Iterable[TelzinoCallTrigger]) -> Waits:
+def batch_trigger(
+    calls: Iterable[dict[str, Any]], *, interval: float = INTERVAL, timeout: float = A_DAY, **arguments: Any
+) -> TelzinoCallBatchTrigger:
+    """Make a trigger for many calls' records."""
+    defaults: dict[str, Any] = {"telzino_conn_id": "telzino_default", "agent_id": None}
+    return TelzinoCallBatchTrigger(
+        [call["id"] for call in calls],
+        deadline=time.time() + timeout,
+        poll_interval=interval,
+        **(defaults | arguments),
+    )
+
+
+def start(triggers: Iterable[TelzinoCallTrigger | TelzinoCallBatchTrigger]) -> Waits:
     """Run triggers as a triggerer does, all in one loop."""
     return [asyncio.ensure_future(first_event(each)) for each in triggers]
 

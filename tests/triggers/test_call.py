@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_telzino.sandbox import Sandbox
-from airflow_provider_telzino.triggers import call
+from airflow_provider_telzino.triggers import base
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 from tests.conftest import CALL_ID
 from tests.support.waits import TaskInstance, first_event
@@ -23,7 +23,7 @@ def test_a_task_stays_deferred_for_a_while(
 ) -> None:
     """Airflow may consider a task dead that resumes too soon; under ``dag.test()`` it doesn't."""
     shortest = 0.3 if waiting else 3_600.0
-    monkeypatch.setattr(call, "SHORTEST_DEFERRAL", shortest)
+    monkeypatch.setattr(base, "SHORTEST_DEFERRAL", shortest)
     trigger = TelzinoCallTrigger(sandbox.add_call("completed")["id"], time.time() + 30, poll_interval=0.1)
     trigger.task_instance = waiting
     began = time.monotonic()
