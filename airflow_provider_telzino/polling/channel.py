@@ -10,6 +10,7 @@ from typing import ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_telzino.api.backoff import SharedBackoff
 from airflow_provider_telzino.exceptions import (
     TelzinoConnectionNotFoundError,
     TelzinoCredentialsError,
@@ -19,7 +20,6 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 from airflow_provider_telzino.polling import metrics
-from airflow_provider_telzino.polling.backoff import SharedBackoff
 
 MAX_IN_FLIGHT = 4  # requests of one connection at the same time
 RELOAD_AFTER = 60.0  # seconds after which the Airflow connection is loaded again when requests fail,

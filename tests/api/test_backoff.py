@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_telzino.api.backoff import SharedBackoff
 from airflow_provider_telzino.exceptions import TelzinoUnavailableError
-from airflow_provider_telzino.polling.backoff import SharedBackoff
 
 NOW = 1_000.0
 ROUNDING = 1e-6  # seconds
