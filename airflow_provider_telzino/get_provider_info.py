@@ -75,7 +75,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.operators.call", f"{package}.operators.transcript"],
             }
         ],
-        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.call"]}],
+        "sensors": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.sensors.call", f"{package}.sensors.batch"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": integration,

@@ -53,6 +53,12 @@ def has_ended(record: Mapping[str, Any]) -> bool:
     return known.is_terminal if known is not None else record.get("ended_at") is not None
 
 
+def is_conclusive(item: Mapping[str, Any]) -> bool:
+    """Whether an item of a list shows if its call has ended. For an unknown status, ``ended_at`` decides."""
+    status = item.get("status")
+    return isinstance(status, str) and (status in DOCUMENTED or (bool(status) and "ended_at" in item))
+
+
 def awaits_transcript(record: Mapping[str, Any]) -> bool:
     """Whether the record of a call that has ended has no ``transcript_id``, but may get one.
 

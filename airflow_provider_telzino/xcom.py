@@ -101,7 +101,7 @@ def delete_earlier_xcoms(task_instance: Any, *, keys: bool, but: Collection[str]
             XCom.delete(key, **place)
 
 
-def xcoms(value: Mapping[str, Any], multiple_outputs: bool) -> Iterator[tuple[str, Any]]:
+def xcoms(value: Any, multiple_outputs: bool) -> Iterator[tuple[str, Any]]:
     """Return the key and value of each XCom of what a task returns, as Airflow names them."""
     if multiple_outputs:
         yield from value.items()

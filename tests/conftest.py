@@ -45,6 +45,7 @@ from airflow_provider_telzino.sandbox import (  # noqa: E402
     CLIENT_SECRET,
     Sandbox,
 )
+from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor  # noqa: E402
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
 from airflow_provider_telzino.triggers import base  # noqa: E402
 from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger  # noqa: E402
@@ -146,6 +147,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
     for logging_class in (
         TelzinoHook,
         TelzinoAsyncHook,
+        TelzinoCallBatchSensor,
         TelzinoCallSensor,
         TelzinoGetCallOperator,
         TelzinoPlaceCallOperator,

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.api.backoff import SharedBackoff
+from airflow_provider_telzino.api.call_lists import CallOfAgent
 from airflow_provider_telzino.exceptions import (
     TelzinoError,
     TelzinoNotFoundError,
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
 MAX_IN_FLIGHT = 4  # requests at the same time
 
 T = TypeVar("T")
-
-
-class CallOfAgent(NamedTuple):
-    """A call, and the agent that made it."""
-
-    call_id: str
-    agent_id: str | None
-    """``None`` is the hook's agent."""
 
 
 def fetch_records(

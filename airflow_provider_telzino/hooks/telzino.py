@@ -111,7 +111,11 @@ class TelzinoHook(TelzinoHookBase):
         return self._run(request, answers.read_record, retry_for)
 
     def list_calls(
-        self, status: str | CallStatus | None = None, agent_id: str | None = None
+        self,
+        status: str | CallStatus | None = None,
+        agent_id: str | None = None,
+        *,
+        retry_for: float = RETRY_FOR,
     ) -> Iterator[Record]:
         """Iterate over all of an agent's calls, newest first: ``GET /v1/agents/{agentId}/outbound-calls``.
 
@@ -120,8 +124,10 @@ class TelzinoHook(TelzinoHookBase):
         Args:
             status: Only calls in this status.
             agent_id: The agent; by default the hook's.
+            retry_for: Seconds for which failures of each page are retried; 0 means a single try.
         """
-        return self._items(self._build(self.settings, agent_id, endpoints.list_calls_request, status))
+        request = self._build(self.settings, agent_id, endpoints.list_calls_request, status)
+        return self._items(request, retry_for=retry_for)
 
     def call_pages(self, agent_id: str | None = None) -> Iterator[tuple[list[Record], bool]]:
         """Iterate over :meth:`list_calls` page by page, each with whether another one follows.
@@ -213,10 +219,15 @@ class TelzinoHook(TelzinoHookBase):
             self.close()
         return True, f"Telzino accepts the credentials. {found}"
 
-    def _items(self, request: ApiRequest | None, pages: answers.Pages | None = None) -> Iterator[Record]:
+    def _items(
+        self,
+        request: ApiRequest | None,
+        pages: answers.Pages | None = None,
+        retry_for: float = RETRY_FOR,
+    ) -> Iterator[Record]:
         pages = pages or answers.Pages()
         while request is not None and pages.wanted():
-            items, request = self._run(request, answers.read_page, RETRY_FOR)
+            items, request = self._run(request, answers.read_page, retry_for)
             yield from pages.new(items)
 
     def _run(
@@ -321,12 +332,16 @@ class TelzinoAsyncHook(TelzinoHookBase):
         return await self._run(settings, request, answers.read_record, retry_for)
 
     async def list_calls(
-        self, status: str | CallStatus | None = None, agent_id: str | None = None
+        self,
+        status: str | CallStatus | None = None,
+        agent_id: str | None = None,
+        *,
+        retry_for: float = RETRY_FOR,
     ) -> AsyncIterator[Record]:
         """Iterate over all of an agent's calls, newest first; see :meth:`TelzinoHook.list_calls`."""
-        settings = await self.load()
+        settings = await self.load(retry_for)
         request = self._build(settings, agent_id, endpoints.list_calls_request, status)
-        async for record in self._items(settings, request):
+        async for record in self._items(settings, request, retry_for=retry_for):
             yield record
 
     async def get_calls_page(
@@ -372,11 +387,15 @@ class TelzinoAsyncHook(TelzinoHookBase):
         raise self._no_such_transcript(wanted)
 
     async def _items(
-        self, settings: Settings, request: ApiRequest | None, pages: answers.Pages | None = None
+        self,
+        settings: Settings,
+        request: ApiRequest | None,
+        pages: answers.Pages | None = None,
+        retry_for: float = RETRY_FOR,
     ) -> AsyncIterator[Record]:
         pages = pages or answers.Pages()
         while request is not None and pages.wanted():
-            items, request = await self._run(settings, request, answers.read_page, RETRY_FOR)
+            items, request = await self._run(settings, request, answers.read_page, retry_for)
             for item in pages.new(items):
                 yield item
 

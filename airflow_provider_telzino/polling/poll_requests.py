@@ -14,10 +14,11 @@ from airflow_provider_telzino.exceptions import (
     TelzinoRateLimitError,
     TelzinoTransientError,
 )
+from airflow_provider_telzino.models import is_conclusive
 from airflow_provider_telzino.polling.channel import MAX_IN_FLIGHT, Channel
 from airflow_provider_telzino.polling.page_plan import CallPositions, PagePlan
 from airflow_provider_telzino.polling.schedule import Poll
-from airflow_provider_telzino.polling.watched_call import WatchedCall, is_conclusive
+from airflow_provider_telzino.polling.watched_call import WatchedCall
 
 ENDED_BATCH = 20  # ended calls in one step of the event loop: each logs a line and wakes its trigger
 

@@ -102,9 +102,3 @@ class WatchedCall:
         """End all waits for the call."""
         for waiter in self.waiters:
             waiter.end(problem)
-
-
-def is_conclusive(item: Mapping[str, Any]) -> bool:
-    """Whether an item of a list shows if its call has ended. For an unknown status, ``ended_at`` decides."""
-    status = item.get("status")
-    return isinstance(status, str) and (status in DOCUMENTED or (bool(status) and "ended_at" in item))

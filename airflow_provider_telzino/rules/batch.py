@@ -86,16 +86,17 @@ class BatchTally:
 
 def progress_text(total: int, counts: Mapping[str, int], missing: int = 0) -> str:
     """Describe a batch: ``412 of 1,000 ended: 301 completed, 80 no answer, 31 busy``."""
-    ended = sum(counts.values())
-    parts = [
-        f"{number:,} {status.replace('_', ' ')}"
-        for status, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
     return (
-        f"{ended:,} of {total:,} ended"
-        + (f": {', '.join(parts)}" if parts else "")
+        f"{sum(counts.values()):,} of {total:,} ended"
+        + (f": {counts_text(counts)}" if counts else "")
         + (f"; {missing:,} not found" if missing else "")
     )
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Describe how many calls have ended in each status, the most frequent first."""
+    frequent_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{number:,} {status.replace('_', ' ')}" for status, number in frequent_first)
 
 
 class Progress:
@@ -103,11 +104,13 @@ class Progress:
 
     Args:
         total: How many calls there are.
-        now: When the wait begins.
+        now: When the wait begins; ``-math.inf`` logs what the first poll finds.
+        delay: Seconds between finding something to log and doing so: some polls find it in pieces.
     """
 
-    def __init__(self, total: int, now: float) -> None:
+    def __init__(self, total: int, now: float, delay: float = PROGRESS_DELAY) -> None:
         self._total = total
+        self._delay = delay
         self._logged = 0
         self._logged_at = now
         self.due_at = math.inf
@@ -119,7 +122,7 @@ class Progress:
             return False
         reached_share = self._share(settled) > self._share(self._logged)
         soonest = now if reached_share else self._logged_at + PROGRESS_INTERVAL
-        self.due_at = min(self.due_at, max(soonest, now) + PROGRESS_DELAY)
+        self.due_at = min(self.due_at, max(soonest, now) + self._delay)
         if now < self.due_at:
             return False
         self._logged, self._logged_at, self.due_at = settled, now, math.inf

@@ -204,15 +204,31 @@ def next_step(
     # However the trigger ended, the true outcome counts.
     if record is not None and has_ended(record):
         return Finish(record)
-    if event.outcome == "broken":
+    return step_while_live(
+        event.outcome, answered=record is not None, time_left=time_left, refused_before=refused_before
+    )
+
+
+def step_while_live(
+    outcome: str, *, answered: bool, time_left: float, refused_before: bool = False
+) -> DeferAgain | TimedOut | Fail:
+    """Decide what a task does when its trigger has ended and it doesn't know that its calls have.
+
+    Args:
+        outcome: How the trigger ended, as in :class:`CallEvent`.
+        answered: Whether the API answered the worker; otherwise it is temporarily unavailable.
+        time_left: Seconds until the deadline.
+        refused_before: Whether the trigger before this one was refused, while the worker was not.
+    """
+    if outcome == "broken":
         return Fail("trigger broken")
     # Once may be chance: Airflow also reports a connection as missing while only its database is away.
-    refused_only_there = event.outcome == "refused" and record is not None
+    refused_only_there = outcome == "refused" and answered
     if refused_only_there and refused_before:
         return Fail("refused in the triggerer")
-    if event.outcome == "ended" and time_left <= 0:
+    if outcome == "ended" and time_left <= 0:
         return Fail("record unavailable")
-    if event.outcome in ("timeout", "stopped") or time_left <= 0:
+    if outcome in ("timeout", "stopped") or time_left <= 0:
         return TimedOut()
     # An outage delays the outcome, nothing more.
     return DeferAgain(refused=refused_only_there)
@@ -264,6 +280,10 @@ class OutcomePolicy(NamedTuple):
         """Whether a call that has ended in a status lets the task succeed."""
         return outcome_name(status) not in self.fail_on | self.skip_on
 
+    def is_failure(self, status: str) -> bool:
+        """Whether a call that has ended in a status fails the task."""
+        return outcome_name(status) in self.fail_on
+
     def is_skip(self, status: str) -> bool:
         """Whether a call that has ended in a status skips the task."""
         return outcome_name(status) in self.skip_on
@@ -282,11 +302,19 @@ class OutcomePolicy(NamedTuple):
 
     def cut(self, record: Record, log: Any) -> dict[str, Any]:
         """Keep only ``record_fields`` of a record. Those that it lacks are left out, with a warning."""
+        if missing := self.lacking(record):
+            log.warning("The record has no field %s: it is not pushed.", ", ".join(sorted(missing)))
+        return self.pick(record)
+
+    def pick(self, record: Record) -> dict[str, Any]:
+        """Keep only ``record_fields`` of a record."""
         if self.record_fields is None:
             return dict(record)
-        if missing := sorted(set(self.record_fields).difference(record)):
-            log.warning("The record has no field %s: it is not pushed.", ", ".join(missing))
         return {name: record[name] for name in self.record_fields if name in record}
+
+    def lacking(self, record: Record) -> set[str]:
+        """Return those of ``record_fields`` that a record lacks."""
+        return set(self.record_fields or ()).difference(record)
 
 
 # --- Checks of other arguments ---

@@ -22,12 +22,12 @@ from airflow_provider_telzino.waiting.deferral import DeferrableWait
 from airflow_provider_telzino.waiting.parse_checks import ParseChecks
 
 
-class WaitingTask(ParseChecks, DeferrableWait, BaseOperator):
-    """Base of every task that waits for a call. It has the parameters that they all share.
+class WaitArguments(ParseChecks, BaseOperator):
+    """Base of every task that waits, for one call or many. It has the parameters that they all share.
 
     Args:
-        agent_id: The agent that makes the call (UUID); by default that of the record given as ``call_id``, or
-            the connection's. Templated.
+        agent_id: The agent that makes the call (UUID); by default that of the call's record, if the task is
+            given one, or the connection's. Templated.
         telzino_conn_id: The Airflow connection, of type ``telzino``. Templated.
         fail_on: Statuses that fail the task. The record is pushed first. ``"unknown"`` means any status
             that a call has ended in and that Telzino doesn't document.
@@ -36,10 +36,6 @@ class WaitingTask(ParseChecks, DeferrableWait, BaseOperator):
         deferrable: Wait in the triggerer, at almost no cost. ``False`` waits on a worker; a sensor does so in
             Airflow's ``mode``: ``poke`` or ``reschedule``.
         timeout: Seconds until the wait gives up, or a ``timedelta``; counted from the task's start.
-        end_from_trigger: End the task in the triggerer if the call ends well, without another worker (from
-            Airflow 3.3; see docs/without_workers.md).
-        start_from_trigger: Begin the task in the triggerer, without a worker (from Airflow 3.3, if the task
-            isn't mapped and doesn't place a call).
         kwargs: The parameters of Airflow's own base class.
 
     Raises:
@@ -58,8 +54,6 @@ class WaitingTask(ParseChecks, DeferrableWait, BaseOperator):
         record_fields: Collection[str] | None = None,
         deferrable: bool = True,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
-        end_from_trigger: bool = False,
-        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,25 +63,47 @@ class WaitingTask(ParseChecks, DeferrableWait, BaseOperator):
             self.policy = OutcomePolicy.checked(fail_on, skip_on, record_fields)
             self.deferrable = flag("deferrable", deferrable)
             self.timeout = seconds("timeout", timeout)
+
+    @classmethod
+    def check_arguments(cls, given: Mapping[str, Any]) -> None:
+        """Check those of a task's arguments that are literals."""
+        OutcomePolicy.checked(given.get("fail_on", ()), given.get("skip_on", ()), given.get("record_fields"))
+        check_literals(
+            given,
+            agent_id=checked_optional_agent_id,
+            timeout=functools.partial(seconds, "timeout"),
+            deferrable=functools.partial(flag, "deferrable"),
+        )
+
+
+class WaitingTask(DeferrableWait, WaitArguments):
+    """Base of every task that waits for one call.
+
+    Args:
+        end_from_trigger: End the task in the triggerer if the call ends well, without another worker (from
+            Airflow 3.3; see docs/without_workers.md).
+        start_from_trigger: Begin the task in the triggerer, without a worker (from Airflow 3.3, if the task
+            isn't mapped and doesn't place a call).
+        kwargs: The parameters of :class:`WaitArguments`, and those of Airflow's own base class.
+    """
+
+    def __init__(
+        self, *, end_from_trigger: bool = False, start_from_trigger: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        with naming_the_task(self.task_id):
             self.end_from_trigger = flag("end_from_trigger", end_from_trigger)
             self.wants_start_from_trigger = flag("start_from_trigger", start_from_trigger)
 
     @classmethod
     def check_arguments(cls, given: Mapping[str, Any]) -> None:
         """Check those of a task's arguments that are literals."""
-        OutcomePolicy.checked(given.get("fail_on", ()), given.get("skip_on", ()), given.get("record_fields"))
-        flags = ("deferrable", "end_from_trigger", "start_from_trigger")
+        super().check_arguments(given)
         check_literals(
             given,
-            agent_id=checked_optional_agent_id,
-            timeout=functools.partial(seconds, "timeout"),
-            **{name: functools.partial(flag, name) for name in flags},
+            end_from_trigger=functools.partial(flag, "end_from_trigger"),
+            start_from_trigger=functools.partial(flag, "start_from_trigger"),
         )
-
-    @property
-    def wait_timeout(self) -> float:
-        """Seconds until the wait gives up."""
-        return float(self.timeout)
 
 
 class WaitingOperator(WaitingTask):

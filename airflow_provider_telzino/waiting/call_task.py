@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_telzino.api.arguments import checked_agent_of, naming_the_connection
 from airflow_provider_telzino.exceptions import (
@@ -15,28 +14,21 @@ from airflow_provider_telzino.exceptions import (
     TelzinoOutcomeError,
     TelzinoTransientError,
 )
-from airflow_provider_telzino.rules.waiting import UNKNOWN, OutcomePolicy, outcome_name
-from airflow_provider_telzino.xcom import xcoms
+from airflow_provider_telzino.rules.waiting import UNKNOWN, outcome_name
+from airflow_provider_telzino.waiting.outcome_task import OutcomeTask
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
-else:
-    # A mixin: Airflow's metaclass would give a subclass of BaseOperator an __init__ that hides the sensor's.
-    BaseOperator = object
 
 
-class CallTask(BaseOperator):
+class CallTask(OutcomeTask):
     """A task about one call. A mixin of all that wait for one."""
 
     template_fields: Sequence[str] = ("call_id", "agent_id", "telzino_conn_id")
 
     call_id: Any
-    agent_id: str | None
-    telzino_conn_id: str
-    policy: OutcomePolicy
-    soft_fail: bool
 
     # --- The record ---
 
@@ -94,25 +86,6 @@ class CallTask(BaseOperator):
     def outcome_error(self, status: str) -> type[TelzinoOutcomeError]:
         """Choose the error for a status of ``fail_on``. For a task that only waits, a retry is no use."""
         return TelzinoCallEndedBadlyError
-
-    def _push(self, context: Context, record: dict[str, Any]) -> None:
-        """Push as Airflow does with what a task returns, for a task that won't return."""
-        if not self.do_xcom_push:
-            return
-        for key, value in xcoms(record, self.multiple_outputs):
-            context["ti"].xcom_push(key=key, value=value)
-
-    @contextlib.contextmanager
-    def _softly(self) -> Iterator[None]:
-        """Turn any error into a skip if the user wants that: Airflow itself does so in some modes only."""
-        try:
-            yield
-        except AirflowSkipException:
-            raise
-        except AirflowException as error:
-            if self.soft_fail or getattr(self, "never_fail", False):  # only sensors have the latter
-                raise AirflowSkipException(f"Skipped instead of failed (soft_fail): {error}") from error
-            raise
 
 
 def _sip_code(record: Mapping[str, Any]) -> str:

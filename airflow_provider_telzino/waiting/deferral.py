@@ -7,13 +7,12 @@ carried out here.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_telzino.api.arguments import checked_call_id, naming_the_connection
 from airflow_provider_telzino.api.retry import RETRY_FOR
 from airflow_provider_telzino.exceptions import (
-    TelzinoError,
     TelzinoTimeoutError,
     TelzinoTransientError,
     TelzinoUnavailableError,
@@ -30,7 +29,6 @@ from airflow_provider_telzino.rules.waiting import (
     longest_deferral,
     next_step,
 )
-from airflow_provider_telzino.version_compat import TRIGGER_FAILED, is_trigger_timeout
 from airflow_provider_telzino.waiting.call_task import CallTask
 from airflow_provider_telzino.waiting.without_workers import TriggererTask
 
@@ -133,14 +131,17 @@ class DeferrableWait(TriggererTask, CallTask):
         """Resume as Airflow does, but request the call first if the trigger has emitted no event."""
         if self.start_from_trigger:
             self.delete_earlier_xcoms(context)
-        if next_method != TRIGGER_FAILED:
-            # Not Airflow's own method: a sensor's replaces the reason of a skip by "due to soft_fail".
-            return getattr(self, next_method)(context, **(next_kwargs or {}))
-        event = CallEvent("stopped" if is_trigger_timeout(next_kwargs) else "broken")
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def resume_without_event(
+        self, outcome: Literal["stopped", "broken"], context: Context, raise_airflows_error: Callable[[], Any]
+    ) -> Any:
+        """Resume although the trigger has emitted no event."""
+        event = CallEvent(outcome)
         with self._softly():
             wait, step = self._after_trigger(context, event, time.time())
             if step == Fail("trigger broken"):
-                return super().resume_execution(next_method, next_kwargs, context)  # logs the traceback
+                return raise_airflows_error()
             record = self._carry_out(step, wait, event)
         return self.finish(context, record)
 
@@ -177,19 +178,14 @@ class DeferrableWait(TriggererTask, CallTask):
             self._defer(wait, refused=step.refused)
         if isinstance(step, TimedOut):
             raise self.stopped_by_airflow(wait) if event.outcome == "stopped" else self.timed_out(wait)
-        about: dict[str, Any] = {"conn_id": self.telzino_conn_id, "call_id": wait.call_id}
         if step.reason == "record unavailable":
             raise TelzinoUnavailableError(
                 f"The call ended with {wait.status}, but its record is temporarily unavailable. Clear the "
                 "task, or let it retry, to get the record.",
-                **about,
+                conn_id=self.telzino_conn_id,
+                call_id=wait.call_id,
             )
-        raise TelzinoError(
-            f"The triggerer was refused while it waited for the call ({event.error}), but this worker was "
-            "not. The reason is in the triggerer's log lines above. Does the triggerer have the same "
-            "connection?",
-            **about,
-        )
+        raise self.refused_in_triggerer(event.error, wait.call_id)
 
     def _defer(self, wait: Wait, *, refused: bool = False) -> NoReturn:
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
@@ -252,13 +248,4 @@ class DeferrableWait(TriggererTask, CallTask):
             f"{self.after_timeout}",
             conn_id=self.telzino_conn_id,
             call_id=wait.call_id,
-        )
-
-    def unknown_event(self, call_id: str | None = None) -> TelzinoError:
-        """Create the error for an event that isn't what our trigger emits about this task's call."""
-        return TelzinoError(
-            "The trigger's event is unknown, or about another call. Do triggerer and workers run the same "
-            "version of the provider?",
-            conn_id=self.telzino_conn_id,
-            call_id=call_id,
         )

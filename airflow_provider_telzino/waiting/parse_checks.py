@@ -11,7 +11,7 @@ from airflow_provider_telzino.version_compat import is_unmapped_copy
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 else:
-    BaseOperator = object  # a mixin, as `CallTask`
+    BaseOperator = object  # a mixin, as `OutcomeTask`
 
 
 class ParseChecks(BaseOperator):

@@ -13,19 +13,18 @@ from uuid import UUID
 from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider_telzino.exceptions import TelzinoArgumentError
-from airflow_provider_telzino.rules.waiting import OutcomePolicy, longest_deferral
+from airflow_provider_telzino.rules.waiting import longest_deferral
 from airflow_provider_telzino.version_compat import (
     is_unmapped_copy,
     returns_dag_result,
     triggers_can_run_tasks,
 )
+from airflow_provider_telzino.waiting.outcome_task import OutcomeTask
 from airflow_provider_telzino.xcom import TaskEnd, delete_earlier_xcoms
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import StartTriggerArgs
-else:
-    BaseOperator = object  # a mixin, as `CallTask`
 
 START_TRIGGER = "airflow_provider_telzino.triggers.start.TelzinoCallStartTrigger"
 WARNING_LEVEL = (
@@ -92,24 +91,13 @@ def readable_arguments(task: TriggererTask) -> dict[str, Any]:
     return {**literals, "outputs": outputs}
 
 
-class TriggererTask(BaseOperator):
+class TriggererTask(OutcomeTask):
     """A task that may begin and end in the triggerer. A mixin of all that wait for a call."""
 
-    policy: OutcomePolicy
     end_from_trigger = False
     wants_start_from_trigger = False
     can_start_in_triggerer = True
     start_trigger_args = StartArguments()
-
-    @property
-    def wait_interval(self) -> float:
-        """Seconds between two polls."""
-        raise NotImplementedError
-
-    @property
-    def wait_timeout(self) -> float:
-        """Seconds until the wait gives up."""
-        raise NotImplementedError
 
     @property
     def defers(self) -> bool:

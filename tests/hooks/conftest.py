@@ -49,9 +49,9 @@ class HookUnderTest(Protocol):
 class SyncFace(TelzinoHook):
     """``TelzinoHook`` itself, with the two methods that the tests add."""
 
-    def list_calls(self, status: Any = None, agent_id: str | None = None) -> Any:
+    def list_calls(self, status: Any = None, agent_id: str | None = None, **arguments: Any) -> Any:
         """Read the list to its end."""
-        return list(super().list_calls(status, agent_id))
+        return list(super().list_calls(status, agent_id, **arguments))
 
     def get_call_many_times_at_once(self, call_id: str, times: int, **arguments: Any) -> None:
         """Get it from as many threads."""

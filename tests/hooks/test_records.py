@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from airflow_provider_telzino import exceptions
-from airflow_provider_telzino.hooks.records import MAX_IN_FLIGHT, CallOfAgent, fetch_records
+from airflow_provider_telzino.api.call_lists import CallOfAgent
+from airflow_provider_telzino.hooks.records import MAX_IN_FLIGHT, fetch_records
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import AGENT_ID, ConnectionSetter

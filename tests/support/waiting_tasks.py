@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator
 from airflow_provider_telzino.sandbox import Sandbox
+from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
 NUMBER = "+15005550100"
@@ -31,6 +32,17 @@ def poking_sensor(**arguments: Any) -> TelzinoCallSensor:
     return sensor(deferrable=False, **arguments)
 
 
+def batch_sensor(**arguments: Any) -> TelzinoCallBatchSensor:
+    """Create a deferrable sensor for many calls with a short interval."""
+    defaults: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.1, "timeout": 30}
+    return TelzinoCallBatchSensor(**(defaults | arguments))
+
+
+def poking_batch_sensor(**arguments: Any) -> TelzinoCallBatchSensor:
+    """Create a sensor for many calls in Airflow's mode ``poke``."""
+    return batch_sensor(deferrable=False, **arguments)
+
+
 def operator(**arguments: Any) -> TelzinoGetCallOperator:
     """Create a deferrable operator with a short interval."""
     defaults: dict[str, Any] = {"task_id": "get", "poll_interval": 0.1, "timeout": 30}
@@ -44,6 +56,7 @@ def waiting_operator(**arguments: Any) -> TelzinoGetCallOperator:
 
 ALL = pytest.mark.parametrize("make", [sensor, poking_sensor, operator, waiting_operator])
 DEFERRABLE = pytest.mark.parametrize("make", [sensor, operator])
+BOTH_BATCHES = pytest.mark.parametrize("make", [batch_sensor, poking_batch_sensor])
 AIRFLOW_3 = pytest.mark.skipif(
     importlib.util.find_spec("airflow.sdk") is None,
     reason="Airflow 2.11 reads from its database what Airflow 3 passes to the task",

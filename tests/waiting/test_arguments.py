@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowException, TaskGroup
 from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor
-from airflow_provider_telzino.waiting.arguments import WaitingOperator, WaitingTask
+from airflow_provider_telzino.waiting.arguments import WaitArguments, WaitingOperator, WaitingTask
 from tests.conftest import CALL_ID
 from tests.support.waiting_tasks import ALL, DEFERRABLE, MakeTask, operator, sensor
 
@@ -64,8 +64,10 @@ def expected() -> dict[str, Any]:
 
 def test_the_parameters_of_all_waits_are_declared_once() -> None:
     """In one signature, with a line in its documentation for each."""
-    declared = set(inspect.signature(WaitingTask).parameters) - {"kwargs"}
-    documented = set(re.findall(r"^ {4}(\w+):", inspect.getdoc(WaitingTask) or "", re.MULTILINE)) - {"kwargs"}
+    bases = (WaitArguments, WaitingTask)
+    declared = {name for base in bases for name in inspect.signature(base).parameters} - {"kwargs"}
+    docs = "\n".join(inspect.getdoc(base) or "" for base in bases)
+    documented = set(re.findall(r"^ {4}(\w+):", docs, re.MULTILINE)) - {"kwargs"}
     repeated = [
         kind.__name__
         for kind in (WaitingOperator, TelzinoCallSensor, TelzinoGetCallOperator, TelzinoPlaceCallOperator)
