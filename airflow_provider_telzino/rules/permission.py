@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
@@ -58,6 +58,24 @@ class DialLimits:
             raise TelzinoArgumentError("`dial_timeout` should be a timedelta, over 0 and at most a year.")
         return cls(CallingHours.checked(calling_hours, calling_days), may_call, dial_timeout)
 
+    def next_opening(self, zones: Sequence[str], now: pendulum.DateTime) -> pendulum.DateTime:
+        """Return when people in all of these time zones may be called at once, as far as hours and days say.
+
+        Args:
+            zones: Those of a contact; see :func:`zones_of`.
+            now: The time. It is returned if the hours are open.
+
+        Raises:
+            TelzinoArgumentError: The hours are never open in all of the zones.
+        """
+        opening = now if self.hours is None else self.hours.next_opening(now, zones)
+        if opening is None:
+            raise TelzinoArgumentError(
+                f"`calling_hours` are never open in all of the {len(zones)} time zones that the number may "
+                "be in. Give the callee's `timezone`."
+            )
+        return opening
+
     def check_time(
         self, contact: Mapping[str, Any], started: datetime, now: pendulum.DateTime
     ) -> NotBefore | Never | None:
@@ -104,16 +122,10 @@ class DialLimits:
         return Never("dial_timeout") if is_late else later
 
     def _opening(self, contact: Mapping[str, Any], now: pendulum.DateTime) -> NotBefore | None:
-        zone = _given_zone(contact)  # even without hours, an invalid one is an error
+        _given_zone(contact)  # even without hours, an invalid one is an error
         if self.hours is None:
             return None
-        zones = [zone] if zone else zones_of_number(str(contact["to_number"]))
-        opening = self.hours.next_opening(now, zones)
-        if opening is None:
-            raise TelzinoArgumentError(
-                f"`calling_hours` are never open in all of the {len(zones)} time zones that the number may "
-                "be in. Give the callee's `timezone`."
-            )
+        opening = self.next_opening(zones_of(contact), now)
         return None if opening <= now else NotBefore(opening, "the calling hours begin then")
 
     def _asked(self, contact: Mapping[str, Any], now: pendulum.DateTime) -> NotBefore | Never | None:
@@ -140,6 +152,16 @@ class DialLimits:
             f"`may_call` returned {_kind(answer)}, so nobody was called. It should return True, False, or a "
             "time with a time zone before which not to call."
         )
+
+
+def zones_of(contact: Mapping[str, Any]) -> list[str]:
+    """Return the time zones in which a contact may be: its ``timezone``, or those of its number.
+
+    Raises:
+        TelzinoArgumentError: There is no such zone, or none can be derived from the number.
+    """
+    zone = _given_zone(contact)
+    return [zone] if zone else zones_of_number(str(contact["to_number"]))
 
 
 def _given_zone(contact: Mapping[str, Any]) -> str | None:
