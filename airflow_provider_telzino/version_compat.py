@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,11 @@ try:
     from airflow.providers.common.compat.sdk import Stats
 except ImportError:  # an older common.compat, which comes with an older Airflow
     from airflow.stats import Stats
+
+try:
+    from airflow.sdk.definitions._internal.mixins import ResolveMixin as ResolveMixin
+except ImportError:  # Airflow 2
+    from airflow.utils.mixins import ResolveMixin as ResolveMixin  # type: ignore[no-redef, import-not-found]
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -123,6 +128,31 @@ def task_state_retention() -> timedelta:
 
     retention: timedelta = NEVER_EXPIRE
     return retention
+
+
+def text_environment(task: Any) -> Any:
+    """Return the Jinja environment of a task that renders text, also if its DAG renders native objects."""
+    dag = task.get_dag()
+    return dag.get_template_env(force_sandboxed=True) if dag else task.get_template_env()
+
+
+def render_to_text(template: Any, context: Any) -> str:
+    """Render a Jinja template as Airflow does: without evaluating what the template doesn't use."""
+    try:
+        from airflow.sdk.definitions.context import render_template_to_string
+    except ImportError:  # Airflow 2.11 and 3.0
+        from airflow.utils.helpers import render_template_to_string  # type: ignore[no-redef]
+    text: str = render_template_to_string(template, context)
+    return text
+
+
+def call_with_context(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
+    """Call a DAG author's function with those parts of Airflow's context that its parameters name."""
+    try:
+        from airflow.providers.common.compat.sdk import determine_kwargs
+    except ImportError:  # an older common.compat, which comes with an older Airflow
+        from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
+    return function(**determine_kwargs(function, (), context))
 
 
 def mask_secret(secret: str) -> None:

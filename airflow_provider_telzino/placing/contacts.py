@@ -22,7 +22,7 @@ from airflow_provider_telzino.api.arguments import (
     checked_number,
 )
 from airflow_provider_telzino.exceptions import TelzinoArgumentError
-from airflow_provider_telzino.placing.contact_source import listed
+from airflow_provider_telzino.placing.contact_source import ContactSource, listed
 from airflow_provider_telzino.rules.calling_hours import checked_zone
 from airflow_provider_telzino.rules.permission import DialLimits, zones_of
 
@@ -128,9 +128,10 @@ def check_literal_contacts(given: object) -> None:
     Raises:
         TelzinoArgumentError: A contact is invalid. The message names the positions.
     """
-    if not isinstance(given, (list, tuple)):
+    literal = ContactSource.of(given).given
+    if not isinstance(literal, (list, tuple)):
         return
-    contacts, rejects = read_contacts(given)
+    contacts, rejects = read_contacts(literal)
     if rejects:
         raise contacts_error(contacts, rejects)
 
