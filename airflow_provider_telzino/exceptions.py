@@ -132,6 +132,10 @@ class TelzinoDialTimeoutError(TelzinoError, AirflowFailException):
     """Nobody could be called within ``dial_timeout``. Airflow doesn't retry it."""
 
 
+class TelzinoPlanChangedError(TelzinoError, AirflowFailException):
+    """The campaign isn't the one whose plan was approved, so nobody is called. Airflow doesn't retry it."""
+
+
 class TelzinoUnknownPlacementError(TelzinoError):
     """It is unknown whether the task has placed its call, so it doesn't dial. A retry searches again."""
 

@@ -63,6 +63,7 @@ FINAL = {
     "TelzinoNoAnswerError",
     "TelzinoNoTranscriptError",
     "TelzinoOutcomeError",
+    "TelzinoPlanChangedError",
 }
 
 

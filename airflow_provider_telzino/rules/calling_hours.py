@@ -92,6 +92,43 @@ class CallingHours:
                     return opening
         return moment.add(days=SEARCH_DAYS + 1)
 
+    def last_closing(self, moment: pendulum.DateTime, zones: Sequence[str]) -> pendulum.DateTime | None:
+        """Find when people in all of these zones could last be called at once.
+
+        Args:
+            moment: Until when to search.
+            zones: See ``next_opening``, of which this is the mirror image.
+
+        Returns:
+            The moment itself if the hours are open directly before it, else when they last closed; ``None``
+            if they are never open in all zones.
+        """
+        candidate, limit = moment, moment.subtract(days=SEARCH_DAYS)
+        while candidate >= limit:
+            earlier = min(self._closing_in(zone, candidate) for zone in zones)
+            if earlier == candidate:
+                return candidate
+            candidate = earlier
+        return None
+
+    def _closing_in(self, zone: str, moment: pendulum.DateTime) -> pendulum.DateTime:
+        local = moment.subtract(microseconds=1).in_timezone(zone)
+        if self._is_open(local):
+            return moment
+        for days in range(SEARCH_DAYS):
+            day = local.subtract(days=days).date()
+            end = self.end or time(0)
+            if self.end is None:
+                day = day.add(days=1)
+            for fold in (1, 0):
+                closing = pendulum.datetime(
+                    *(day.year, day.month, day.day, end.hour, end.minute), tz=zone, fold=fold
+                ).in_timezone("UTC")
+                before = closing.subtract(microseconds=1).in_timezone(zone)
+                if closing < moment and self._is_open(before):
+                    return closing
+        return moment.subtract(days=SEARCH_DAYS + 1)
+
     def _is_open(self, local: pendulum.DateTime) -> bool:
         now = local.time()
         return local.weekday() in self.days and self.start <= now and (self.end is None or now < self.end)

@@ -68,13 +68,28 @@ class DialLimits:
         Raises:
             TelzinoArgumentError: The hours are never open in all of the zones.
         """
-        opening = now if self.hours is None else self.hours.next_opening(now, zones)
-        if opening is None:
+        return now if self.hours is None else self._known(self.hours.next_opening(now, zones), zones)
+
+    def last_closing(self, zones: Sequence[str], moment: pendulum.DateTime) -> pendulum.DateTime:
+        """Return until when, before a moment, people in all of these time zones could last be called at once.
+
+        Args:
+            zones: See ``next_opening``.
+            moment: It is returned if the hours are open directly before it.
+
+        Raises:
+            TelzinoArgumentError: The hours are never open in all of the zones.
+        """
+        return moment if self.hours is None else self._known(self.hours.last_closing(moment, zones), zones)
+
+    @staticmethod
+    def _known(moment: pendulum.DateTime | None, zones: Sequence[str]) -> pendulum.DateTime:
+        if moment is None:
             raise TelzinoArgumentError(
                 f"`calling_hours` are never open in all of the {len(zones)} time zones that the number may "
                 "be in. Give the callee's `timezone`."
             )
-        return opening
+        return moment
 
     def check_time(
         self, contact: Mapping[str, Any], started: datetime, now: pendulum.DateTime

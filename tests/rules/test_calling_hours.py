@@ -81,6 +81,31 @@ def test_days_alone_mean_the_whole_day() -> None:
 
 
 @pytest.mark.parametrize(
+    "zones", [["Europe/Berlin"], ["Europe/Berlin", "America/New_York"], ["Asia/Kathmandu"]]
+)
+@pytest.mark.parametrize("window", [OFFICE, None])
+def test_the_last_closing_is_what_a_search_minute_by_minute_finds(window: Any, zones: list[str]) -> None:
+    """Over a weekend and a clock change of Berlin."""
+    open_hours = hours(window, ["mon", "tue", "wed", "thu", "fri"])
+    moment = pendulum.datetime(2026, 10, 23, 12)
+    last = None
+    for _ in range(4 * 24 * 60):
+        if open_hours.are_open(moment, zones):
+            last = moment = moment.add(minutes=1)
+        else:
+            moment = moment.add(minutes=1)
+        if last is not None and moment.minute % 15 == 0:
+            assert open_hours.last_closing(moment, zones) == last
+
+
+def test_hours_that_are_never_open_have_no_last_closing() -> None:
+    """As they have no next opening."""
+    zones = ["Europe/Berlin", "Asia/Tokyo"]
+
+    assert hours(("09:00", "10:00")).last_closing(pendulum.datetime(2026, 10, 23, 12), zones) is None
+
+
+@pytest.mark.parametrize(
     ("window", "moment", "opening"),
     [
         # In New York the clock goes from 2:00 to 3:00, and in November from 2:00 back to 1:00.
