@@ -43,6 +43,8 @@ class Row(NamedTuple):
     """The module with the function that masks a secret."""
     metrics_in: str
     """The top-level package with Airflow's metrics, as the ``common.compat`` of that time finds them."""
+    values_resolve_in: str
+    """The module with the base class of values that Airflow resolves when a task runs."""
 
 
 TABLE = {
@@ -55,6 +57,7 @@ TABLE = {
         dag_run_is_due_at="data_interval_end",
         masks_in="airflow.utils.log.secrets_masker",
         metrics_in="airflow.stats",
+        values_resolve_in="airflow.utils.mixins",
     ),
     (3, 0): Row(
         "Trigger timeout",
@@ -65,6 +68,7 @@ TABLE = {
         dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.stats",
+        values_resolve_in="airflow.sdk.definitions._internal.mixins",
     ),
     (3, 1): Row(
         "Trigger timeout",
@@ -75,6 +79,7 @@ TABLE = {
         dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.stats",
+        values_resolve_in="airflow.sdk.definitions._internal.mixins",
     ),
     (3, 2): Row(
         "Trigger timeout",
@@ -85,6 +90,7 @@ TABLE = {
         dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
+        values_resolve_in="airflow.sdk.definitions._internal.mixins",
     ),
     (3, 3): Row(
         "Trigger timeout",
@@ -95,6 +101,7 @@ TABLE = {
         dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
+        values_resolve_in="airflow.sdk.definitions._internal.mixins",
     ),
     (3, 4): Row(  # seen on 3.4.0b2
         "Trigger timeout",
@@ -105,6 +112,7 @@ TABLE = {
         dag_run_is_due_at="run_after",
         masks_in="airflow.sdk.log",
         metrics_in="airflow.sdk",
+        values_resolve_in="airflow.sdk.definitions._internal.mixins",
     ),
 }
 
@@ -237,3 +245,11 @@ def test_a_supervisor_in_the_same_process_is_recognised(
     monkeypatch.setitem(sys.modules, "airflow.sdk.execution_time.task_runner", task_runner)
 
     assert version_compat._has_synchronous_supervisor() is synchronous
+
+
+def test_values_that_airflow_resolves(row: Row) -> None:
+    """Have a base class, by which Airflow finds the tasks that a value refers to."""
+    from airflow.providers.common.compat.sdk import XComArg
+
+    assert version_compat.ResolveMixin.__module__ == row.values_resolve_in
+    assert issubclass(XComArg, version_compat.ResolveMixin)
