@@ -128,6 +128,10 @@ class TelzinoCallEndedBadlyError(TelzinoOutcomeError):
     """The same in a task that only waits for the call."""
 
 
+class TelzinoContactsOutcomeError(TelzinoOutcomeError):
+    """Contacts of a campaign have an outcome of ``fail_on``."""
+
+
 class TelzinoDialTimeoutError(TelzinoError, AirflowFailException):
     """Nobody could be called within ``dial_timeout``. Airflow doesn't retry it."""
 

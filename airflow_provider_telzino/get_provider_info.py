@@ -72,7 +72,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{package}.operators.call", f"{package}.operators.transcript"],
+                "python-modules": [
+                    f"{package}.operators.call",
+                    f"{package}.operators.campaign",
+                    f"{package}.operators.transcript",
+                ],
             }
         ],
         "sensors": [

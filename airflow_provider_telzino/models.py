@@ -162,6 +162,19 @@ class Call:
         return exact
 
 
+def talk_seconds(record: Mapping[str, Any]) -> float:
+    """Return a record's talk time in seconds; 0 for a call that nobody answered, or that says no times."""
+    try:
+        times = [parsed_time(name, record.get(name)) for name in ("answered_at", "ended_at")]
+    except ValueError:
+        times = [None, None]
+    exact = _between(times[0], times[1])
+    if exact is not None:
+        return exact.total_seconds()
+    duration = record.get("duration")
+    return float(duration) if isinstance(duration, (int, float)) and not isinstance(duration, bool) else 0.0
+
+
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:")
 _TIMES = ("created_at", "answered_at", "ended_at")
 _TYPES: dict[str, type] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.api.endpoints import MAX_PAGE_SIZE
@@ -27,15 +27,24 @@ class CallSearch:
         agent_id: The agent whose list is searched.
         run: The task instance that runs.
         log: The task's logger.
+        keep: What is kept of each call that is found; by default all of it.
     """
 
     sleep = staticmethod(time.sleep)  # tests replace it
 
-    def __init__(self, hook: TelzinoHook, agent_id: str, run: TaskRun, log: Any) -> None:
+    def __init__(
+        self,
+        hook: TelzinoHook,
+        agent_id: str,
+        run: TaskRun,
+        log: Any,
+        keep: Callable[[Record], Record] = dict,
+    ) -> None:
         self._hook = hook
         self._agent_id = agent_id
         self._run = run
         self._log = log
+        self._keep = keep
 
     def passes(self, plan: SearchPlan) -> Iterator[list[Record]]:
         """Search as planned, until the caller has what it needs.
@@ -64,7 +73,7 @@ class CallSearch:
             yield [{"agent_id": self._agent_id, **call} for call in found]
 
     def _one_pass(self, plan: SearchPlan) -> list[Record]:
-        search = SearchPass(self._run, plan)
+        search = SearchPass(self._run, plan, self._keep)
         for items, more in self._hook.call_pages(self._agent_id):
             if not search.add_page(items, more):
                 break

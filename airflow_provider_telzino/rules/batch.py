@@ -33,6 +33,7 @@ class BatchTally:
         until_ended: How many calls have to end; by default all.
         resume_after: By the name of an outcome: seconds after the first call that ended so, when the trigger
             has to report although others are live.
+        not_before: Whatever has ended, the trigger has nothing to report before this time.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class BatchTally:
         deadline: float,
         until_ended: int | None = None,
         resume_after: Mapping[str, float] | None = None,
+        not_before: float = -math.inf,
     ) -> None:
         self.total = total
         self.counts: Counter[str] = Counter()
@@ -52,6 +54,7 @@ class BatchTally:
         self._wanted = total if until_ended is None else min(until_ended, total)
         self._resume_after = resume_after or {}
         self._due_at = math.inf
+        self._not_before = not_before
 
     @property
     def settled(self) -> int:
@@ -69,16 +72,21 @@ class BatchTally:
 
     def outcome(self, now: float) -> Outcome | None:
         """Return what the trigger has to report; ``None`` while it has to wait."""
-        if self.settled >= self._wanted:
+        if self._has_enough and now >= self._not_before:
             return "ended"
-        if now >= self._due_at:
+        if now >= max(self._due_at, self._not_before):
             return "due"
         return "timeout" if now >= self._deadline else None
 
     @property
     def changes_at(self) -> float:
         """When :meth:`outcome` is another one although no call has ended."""
-        return min(self._due_at, self._deadline)
+        ready_at = -math.inf if self._has_enough else self._due_at
+        return min(max(ready_at, self._not_before), self._deadline)
+
+    @property
+    def _has_enough(self) -> bool:
+        return self.settled >= self._wanted
 
     def __str__(self) -> str:
         return progress_text(self.total, self.counts, self.missing)

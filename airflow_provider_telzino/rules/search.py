@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,9 +91,10 @@ class SearchPass:
     Args:
         run: The task instance whose calls are searched.
         plan: How far to search.
+        keep: What is kept of each call that is found; by default all of it.
     """
 
-    def __init__(self, run: TaskRun, plan: SearchPlan) -> None:
+    def __init__(self, run: TaskRun, plan: SearchPlan, keep: Callable[[Record], Record] = dict) -> None:
         self.found: list[Record] = []
         """The calls of the task in this DAG run, of any map index, as the list has them."""
         self.unidentified: list[str] = []
@@ -102,6 +103,7 @@ class SearchPass:
         """Whether all calls were seen that may be the task's."""
         self._run = run
         self._plan = plan
+        self._keep = keep
         self._pages_left = plan.max_pages
         self._seen: set[str] = set()
 
@@ -127,7 +129,7 @@ class SearchPass:
     def add_record(self, record: Record) -> None:
         """Add the record of an unidentified call."""
         if self._run.is_same_task(record):
-            self.found.append(record)
+            self.found.append(self._keep(record))
 
     def _add_item(self, item: Record) -> None:
         if self._is_too_old(item):
@@ -135,7 +137,7 @@ class SearchPass:
         if not is_record(item) or "request_metadata" not in item:
             self.unidentified.append(item["id"])
         elif self._run.is_same_task(item):
-            self.found.append(item)
+            self.found.append(self._keep(item))
 
     def _is_too_old(self, call: Record) -> bool:
         placed_at = created_at(call)

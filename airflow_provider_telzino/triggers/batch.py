@@ -31,6 +31,7 @@ class TelzinoCallBatchTrigger(TelzinoTrigger):
         resume_after: By status (``"unknown"`` is any that isn't documented): seconds after the first call
             that ended so, when the task resumes although others are live. They count from when the trigger
             noticed that call.
+        not_before: Seconds since the epoch before which the task doesn't resume, unless requests are refused.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TelzinoCallBatchTrigger(TelzinoTrigger):
         agent_id: str | None,
         until_ended: int | None = None,
         resume_after: Mapping[str, float] | None = None,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's isn't typed
         self.call_ids = list(call_ids)
@@ -52,6 +54,7 @@ class TelzinoCallBatchTrigger(TelzinoTrigger):
         self.agent_id = agent_id
         self.until_ended = until_ended
         self.resume_after = resume_after
+        self.not_before = not_before
 
     def what_continues(self) -> str:
         """Return a sentence for the log about what isn't stopped with the task."""
@@ -61,11 +64,13 @@ class TelzinoCallBatchTrigger(TelzinoTrigger):
         """Yield one event: a :class:`BatchEvent`."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
+        offset = began_at - time.time()
         tally = BatchTally(
             len({call_id.lower() for call_id in self.call_ids}),
-            deadline=began_at + self.deadline - time.time(),
+            deadline=self.deadline + offset,
             until_ended=self.until_ended,
             resume_after=self.resume_after,
+            not_before=self.not_before + offset,
         )
         batch = EndedBatch(self.call_ids, tally, poll_interval=self.poll_interval, log=self.log)
         outcome: Outcome

@@ -8,7 +8,9 @@ import pytest
 import time_machine
 
 from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
+from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator
 from airflow_provider_telzino.placing.search import CallSearch
+from airflow_provider_telzino.placing.wave import Wave
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import ConnectionSetter
 from tests.support.placed_calls import LIST_LAG, START, Clock
@@ -45,4 +47,5 @@ def surroundings(
     """The connection to the sandbox, and pauses of tasks that pass on the tests' clocks."""
     connect(sandbox, extra={"timeout": 0.5})
     monkeypatch.setattr(CallSearch, "sleep", clock.advance)
-    monkeypatch.setattr(TelzinoPlaceCallOperator, "sleep", clock.advance)
+    for sleeper in (TelzinoPlaceCallOperator, TelzinoCampaignOperator, Wave):
+        monkeypatch.setattr(sleeper, "sleep", clock.advance)

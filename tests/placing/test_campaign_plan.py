@@ -167,7 +167,7 @@ def fingerprint(given: list[Any] | None = None, **changed: Any) -> str:
         {"redialling": redialling(fail_on=["failed"])},
         {"redialling": redialling(reattach=False)},
     ],
-    ids=str,
+    ids=lambda change: "-".join(change),
 )
 def test_any_change_changes_the_fingerprint(changed: dict[str, Any]) -> None:
     """Of who is called, when, how often, or with what words. No two changes have the same, either."""

@@ -147,3 +147,25 @@ def test_an_event_survives_its_payload() -> None:
 def test_another_triggers_event_is_not_ours(payload: object) -> None:
     """Such as that of a single call's trigger."""
     assert BatchEvent.parse(payload) is None
+
+
+def test_nothing_is_reported_before_its_time() -> None:
+    """A campaign has to stay deferred until the agent's list is sure to show its calls."""
+    tally = BatchTally(1, deadline=100.0, resume_after={"busy": 1.0}, not_before=15.0)
+
+    tally.add("busy", 5.0)
+
+    assert tally.outcome(14.0) is None
+    assert tally.changes_at == 15.0
+    assert tally.outcome(15.0) == "ended"
+
+
+def test_a_redial_is_not_reported_before_its_time() -> None:
+    """The same if others are live."""
+    tally = BatchTally(2, deadline=100.0, resume_after={"busy": 1.0}, not_before=15.0)
+
+    tally.add("busy", 5.0)
+
+    assert tally.outcome(14.0) is None
+    assert tally.changes_at == 15.0
+    assert tally.outcome(15.0) == "due"
