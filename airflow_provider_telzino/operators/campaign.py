@@ -27,12 +27,11 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTimeoutError,
     TelzinoTransientError,
 )
-from airflow_provider_telzino.models import talk_seconds
 from airflow_provider_telzino.placing.call_context import compiled_context, context_renderer
-from airflow_provider_telzino.placing.campaign import Campaign, CampaignRules, Finished, Waiting
+from airflow_provider_telzino.placing.campaign import Campaign, CampaignRules, Waiting
 from airflow_provider_telzino.placing.campaign_memory import CampaignMemory
 from airflow_provider_telzino.placing.campaign_plan import check_approval, fingerprint_of, make_plan
-from airflow_provider_telzino.placing.campaign_results import CampaignResults, FinalRecord, collect_results
+from airflow_provider_telzino.placing.campaign_results import CampaignResults, RecordFetch, collect_results
 from airflow_provider_telzino.placing.contact_source import ContactSource, TakesContacts
 from airflow_provider_telzino.placing.contacts import (
     Contact,
@@ -316,7 +315,10 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         )
         try:
             step = campaign.proceed(contacts)
-            return step if isinstance(step, Waiting) else self._results(hook, contacts, step, campaign)
+            if isinstance(step, Waiting):
+                return step
+            fetch = RecordFetch(hook, campaign.agent_id, self.policy, self.log)
+            return collect_results(contacts, step, campaign.memory.settled, fetch)
         except TelzinoTransientError as error:
             if campaign.is_over:
                 raise
@@ -359,28 +361,6 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
 
     # --- The end ---
 
-    def _results(
-        self, hook: TelzinoHook, contacts: Sequence[Contact], finished: Finished, campaign: Campaign
-    ) -> CampaignResults:
-        """Get the final records, and put all outcomes in the order of the contacts."""
-        from airflow_provider_telzino.api.call_lists import CallOfAgent
-        from airflow_provider_telzino.hooks.records import fetch_records
-
-        lacking: set[str] = set()
-
-        def keep(record: Mapping[str, Any]) -> FinalRecord:
-            lacking.update(self.policy.lacking(record))
-            return FinalRecord(str(record["status"]), talk_seconds(record), self.policy.pick(record))
-
-        def fetch(ids: Sequence[str]) -> list[FinalRecord | None]:
-            calls = [CallOfAgent(call_id, campaign.agent_id) for call_id in ids]
-            return fetch_records(hook, calls, log=self.log, keep=keep)
-
-        results = collect_results(contacts, finished, campaign.memory.settled, fetch)
-        if lacking:
-            self.log.warning("Records have no field %s: it is not pushed.", ", ".join(sorted(lacking)))
-        return results
-
     def _end(self, context: Context, results: CampaignResults) -> list[dict[str, Any]]:
         """Push all outcomes; then end the task according to them."""
         summary = results.summary
@@ -393,8 +373,8 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         with self._softly():
             if results.overdue:
                 raise TelzinoTimeoutError(
-                    f"{results.overdue:,} calls had not ended {self.rules.timeout} after they were placed. "
-                    "They may still be in progress; a retry of the task continues to wait for them.",
+                    f"Of its calls, {results.overdue:,} had not ended {self.rules.timeout} after they were "
+                    "placed. They may still be in progress; a retry of the task continues to wait for them.",
                     conn_id=self.telzino_conn_id,
                 )
             if bad:

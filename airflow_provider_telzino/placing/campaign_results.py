@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_telzino.api.call_lists import CallOfAgent
+from airflow_provider_telzino.models import talk_seconds
 from airflow_provider_telzino.placing.campaign import Finished
 from airflow_provider_telzino.placing.campaign_memory import Settled
 from airflow_provider_telzino.placing.contacts import Contact
 from airflow_provider_telzino.rules.campaign_results import NOT_CALLED, Summary, result_of
+from airflow_provider_telzino.rules.identity import Record
+from airflow_provider_telzino.rules.waiting import OutcomePolicy
+
+if TYPE_CHECKING:
+    from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
 
 class FinalRecord(NamedTuple):
@@ -31,6 +38,39 @@ class CampaignResults:
     summary: Summary
     overdue: int
     """How many calls have not ended within their timeout."""
+
+
+class RecordFetch:
+    """Gets the final records of a campaign's calls, a few at a time.
+
+    Args:
+        hook: The hook of the task's connection.
+        agent_id: The agent that made the calls.
+        policy: What is pushed of a record.
+        log: The task's logger.
+    """
+
+    def __init__(self, hook: TelzinoHook, agent_id: str, policy: OutcomePolicy, log: Any) -> None:
+        self._hook = hook
+        self._agent_id = agent_id
+        self._policy = policy
+        self._log = log
+        self._lacking: set[str] = set()
+
+    def __call__(self, ids: Sequence[str]) -> list[FinalRecord | None]:
+        """Get them in the order of their ids; ``None`` for one that the API doesn't know any more."""
+        from airflow_provider_telzino.hooks.records import fetch_records
+
+        calls = [CallOfAgent(call_id, self._agent_id) for call_id in ids]
+        records = fetch_records(self._hook, calls, log=self._log, keep=self._keep)
+        if self._lacking:
+            missing = ", ".join(sorted(self._lacking))
+            self._log.warning("Records have no field %s: it is not pushed.", missing)
+        return records
+
+    def _keep(self, record: Record) -> FinalRecord:
+        self._lacking |= self._policy.lacking(record)
+        return FinalRecord(str(record["status"]), talk_seconds(record), self._policy.pick(record))
 
 
 def collect_results(

@@ -461,7 +461,7 @@ def test_a_call_that_does_not_end_times_out(clock: Clock, sandbox: Sandbox) -> N
     drive = campaign(clock, contacts=contacts, timeout=600, retries=1)
     run = drive.runs.next_try()
 
-    with pytest.raises(exceptions.TelzinoTimeoutError, match="1 calls had not ended") as error:
+    with pytest.raises(exceptions.TelzinoTimeoutError, match="Of its calls, 1 had not ended") as error:
         drive.to_the_end(run)
 
     assert not isinstance(error.value, AirflowFailException)
