@@ -2,7 +2,8 @@
 
 ``make test-matrix`` runs all of it. Nox's own options select cells: ``ARGS="--tags ci"`` is one cell for
 each older Airflow (``make test`` covers the newest), ``ARGS="--tags airflow-2.11.2"`` one Airflow,
-``ARGS="--tags next"`` the pre-release of the next one, and ``ARGS="--list"`` lists all.
+``ARGS="--tags next"`` the pre-release of the next one, where the tests of a whole Airflow run as well, and
+``ARGS="--list"`` lists all.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nox
 
 from devtools.constraints import NEXT, airflow_requirements, constraints_file, newest_airflow
 from devtools.set_up import pip_settings, uv_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 NEWEST = newest_airflow()
 CELLS = {
@@ -36,6 +41,11 @@ NOT_STAGED = shutil.ignore_patterns(
 )
 """Tests of our own tools, tests with tools that can't be installed with older Airflows, and tests that take
 long but hardly depend on Airflow."""
+
+WHOLE_AIRFLOW_TESTS = [
+    f"tests/integration/test_{name}.py" for name in ("clears", "end_to_end", "placing", "without_workers")
+]
+"""The tests that wait, place calls, and run without workers on a whole Airflow."""
 
 nox.needs_version = ">=2026.1"
 nox.options.default_venv_backend = "uv"
@@ -84,26 +94,44 @@ def wheel(session: nox.Session) -> None:
 @nox.parametrize("python,airflow", cells())
 def tests(session: nox.Session, airflow: str) -> None:
     """Run the unit tests and the example DAGs on one Airflow and one Python."""
+    install(session, airflow, "test")
+    stage(session, STAGED, NOT_STAGED)
+    # More processes than CI has cores, since many of the tests wait. None of them needs that plugin.
+    run_pytest(session, "-n", "4", "-p", "no:schemathesis", *session.posargs)
+
+
+@nox.session(requires=["wheel"], tags=["next"], python=CELLS[NEXT])
+def whole_airflow(session: nox.Session) -> None:
+    """Run the tests of a whole Airflow on the pre-release of the next one (15 minutes)."""
+    install(session, NEXT, "airflow")
+    stage(session, (*STAGED, "devtools"), shutil.ignore_patterns("__pycache__"))
+    run_pytest(session, "-n", "2", *(session.posargs or WHOLE_AIRFLOW_TESTS))
+
+
+def install(session: nox.Session, airflow: str, group: str) -> None:
+    """Install the wheel, one Airflow, and a dependency group."""
     (built,) = WHEELS.glob("*.whl")
     session.install(
-        *("--exact", "--reinstall-package", "airflow-provider-telzino", "--group", "test"),
-        *(
-            "--constraints",
-            str(constraints_file(airflow)),
-            f"{built}[sandbox]",
-            *airflow_requirements(airflow),
-        ),
+        *("--exact", "--reinstall-package", "airflow-provider-telzino", "--group", group),
+        *("--constraints", str(constraints_file(airflow))),
+        *(f"{built}[sandbox]", *airflow_requirements(airflow)),
         env=uv_environment(pip_settings(), os.environ),
     )
-    stage = Path(session.create_tmp()) / "stage"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
-    for name in STAGED:
+
+
+def stage(session: nox.Session, names: Iterable[str], ignored: Callable[[str, list[str]], set[str]]) -> None:
+    """Copy what the tests need of this repository to a folder of the session, and change to it."""
+    folder = Path(session.create_tmp()) / "stage"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in names:
         if Path(name).is_dir():
-            shutil.copytree(name, stage / name, ignore=NOT_STAGED)
+            shutil.copytree(name, folder / name, ignore=ignored)
         else:
-            shutil.copy(name, stage)
-    session.chdir(stage)
-    # More processes than CI has cores, since many of the tests wait. None of them needs that plugin.
-    options = ["-n", "4", "--dist", "loadgroup", "-q", "-p", "no:schemathesis"]
-    session.run("python", "-m", "pytest", *options, *session.posargs)
+            shutil.copy(name, folder)
+    session.chdir(folder)
+
+
+def run_pytest(session: nox.Session, *options: str) -> None:
+    """Run the staged tests; those that share an Airflow run in one process."""
+    session.run("python", "-m", "pytest", "--dist", "loadgroup", "-q", *options)
