@@ -161,6 +161,17 @@ def test_a_night_shows_contacts_by_their_id(runs: dict[str, Any]) -> None:
     assert night["labels"] == {f"call[{index}]": f"contact {index + 1}" for index in range(4)}
 
 
+def test_waiting_for_many_calls(runs: dict[str, Any]) -> None:
+    """One task waits for all; a list of what it is to keep of the records comes in their order."""
+    run = runs["example_telzino_wait_for_batch"]
+
+    assert run["state"] == "success"
+    assert [record["id"] for record in run["pushed"]["wait_for_calls"]] == run["given"]
+    assert set(run["pushed"]["wait_for_calls"][0]) == {"id", "status", "duration"}
+    assert run["pushed"]["count"]["outcomes"] == {"completed": 5, "busy": 5, "no_answer": 5}
+    assert "10 of 15 ended: 5 busy, 5 completed" in runs["log"]
+
+
 def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
     """Nothing of the record but ids, statuses and times is in what the tasks wrote."""
     personal = [
@@ -181,7 +192,7 @@ def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
 
     for status in ("completed", "no_answer", "failed"):
         assert f"in_progress → {status} after" in log
-    assert len(personal) == 29
+    assert len(personal) == 49
     for text in personal:
         assert text not in log
         assert text.partition("\n")[0] not in log

@@ -165,7 +165,7 @@ print(json.dumps([modules, [str(each.message) for each in caught if each.filenam
     assert warned == []
 
 
-@pytest.mark.parametrize("module", ["sensors.call", "operators.call", "hooks.telzino"])
+@pytest.mark.parametrize("module", ["sensors.call", "sensors.batch", "operators.call", "hooks.telzino"])
 def test_imports_are_lean(module: str) -> None:
     """Every DAG parse and every worker start pays for an import, so no HTTP library and no web server."""
     code = f"""
@@ -203,7 +203,8 @@ def test_imports_cost_little_beside_airflows_own() -> None:
 import json, sys
 {AIRFLOW}
 before = set(sys.modules)
-import airflow_provider_telzino.sensors.call, airflow_provider_telzino.operators.call
+import airflow_provider_telzino.sensors.call, airflow_provider_telzino.sensors.batch
+import airflow_provider_telzino.operators.call
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
     added = {name.partition(".")[0] for name in in_a_new_process(code)}
@@ -258,6 +259,7 @@ def test_public_names_are_where_the_interface_says() -> None:
         from airflow_provider_telzino.models import Call, CallStatus
         from airflow_provider_telzino.operators.call import TelzinoGetCallOperator, TelzinoPlaceCallOperator
         from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
+        from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor
         from airflow_provider_telzino.sensors.call import TelzinoCallSensor
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
 
@@ -265,6 +267,7 @@ def test_public_names_are_where_the_interface_says() -> None:
         Call,
         CallStatus,
         TelzinoAsyncHook,
+        TelzinoCallBatchSensor,
         TelzinoCallSensor,
         TelzinoCallTrigger,
         TelzinoError,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_telzino.api.call_lists import CallOfAgent
 from airflow_provider_telzino.api.retry import RETRY_FOR
+from airflow_provider_telzino.exceptions import TelzinoError, TelzinoRateLimitError
 from airflow_provider_telzino.models import has_ended, is_conclusive
 from airflow_provider_telzino.rules.batch import Progress, progress_text
 from airflow_provider_telzino.rules.waiting import OutcomePolicy
@@ -140,7 +141,9 @@ class BatchPoll:
         """Read an agent's list as far as that is worth it. Returns the calls that it didn't show."""
         wanted = {call.call_id: call for call in calls}
         others = 0
-        if len(wanted) > ITEMS_WORTH_A_REQUEST:
+        if len(wanted) <= ITEMS_WORTH_A_REQUEST:
+            return list(wanted.values())
+        try:
             for item in self._hook.list_calls(agent_id=agent_id, retry_for=retry_for):
                 call = wanted.pop(item["id"].lower(), None) if is_conclusive(item) else None
                 if call is None:
@@ -149,6 +152,12 @@ class BatchPoll:
                     self._observed[call] = Observed(item["status"], has_ended(item))
                 if others >= ITEMS_WORTH_A_REQUEST * len(wanted):
                     break
+        except TelzinoRateLimitError:
+            raise
+        except (
+            TelzinoError
+        ) as error:  # If it isn't the list's own problem, the calls' own records have it, too.
+            self._log.warning("%s Requesting %s calls singly.", error, f"{len(wanted):,}")
         return list(wanted.values())
 
     def _read(self, calls: Sequence[CallOfAgent], **arguments: Any) -> list[CallOfAgent]:

@@ -157,6 +157,24 @@ def run_nights(folder: Path) -> list[dict[str, Any]]:
     return nights
 
 
+def run_batch() -> dict[str, Any]:
+    """Run the batch example: half of its calls end while it waits."""
+    with Sandbox() as sandbox:
+        connect_by_environment(sandbox)
+        calls = [sandbox.add_call(status)["id"] for status in ["completed", "busy", "dialing"] * 5]
+
+        def finish_after_the_first_poll() -> None:
+            while not sandbox.requests:
+                time.sleep(0.05)
+            for call in sandbox.calls:
+                if call["status"] == "dialing":
+                    sandbox.finish(call["id"], "no_answer")
+
+        threading.Thread(target=finish_after_the_first_poll, daemon=True).start()
+        result = run_example("example_telzino_wait_for_batch", {"call_ids": calls})
+        return result | {"calls": sandbox.calls, "given": calls}
+
+
 def main() -> None:
     """Run the waiting example for each status that the arguments name, then those that place calls."""
     results: dict[str, Any] = {}
@@ -168,6 +186,7 @@ def main() -> None:
             threading.Thread(target=finish_after_the_first_poll, args=arguments, daemon=True).start()
             result = run_example("example_telzino_wait_for_call", {"call_id": call["id"]})
             results[status] = result | {"sandbox": sandbox.call(call["id"])}
+    results["example_telzino_wait_for_batch"] = run_batch()
     for name, conf in PLACING.items():
         with Sandbox(speed=20) as sandbox:
             connect_by_environment(sandbox)

@@ -164,6 +164,21 @@ def test_the_list_is_read_no_further_than_it_helps(sandbox: Sandbox) -> None:
     assert requests(sandbox) == {"page": 2, "single": 15}
 
 
+@pytest.mark.parametrize("fault", [{"raw_body": b"<html>"}, {"status": 403}, {"status": 404}], ids=str)
+def test_a_list_that_cannot_be_read(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    """The calls' own records can: they are requested singly."""
+    monkeypatch.setattr("airflow_provider_telzino.waiting.batch_wait.RETRY_FOR", 0.05)
+    calls = added(sandbox, 15, "dialing")
+    sandbox.faults.next("GET", "outbound-calls$", times=10_000, **fault)
+    run = Run(batch_sensor(call_ids=ids(calls)))
+    deferral = run.step("execute")
+    finished = finish_all(sandbox, calls)
+
+    assert run.step("execute_complete", **resumed(run, deferral)) == finished
+
+
 def test_only_record_fields_are_pushed(sandbox: Sandbox, task_log: pytest.LogCaptureFixture) -> None:
     """Of each record; a field that they lack has one warning."""
     calls = added(sandbox, 5)
