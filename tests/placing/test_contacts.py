@@ -387,6 +387,8 @@ def test_any_list_gives_contacts_or_rejects(given: list[Any], limits: DialLimits
 
     positions = [each.position for each in contacts] + [each.position for each in rejects]
     assert sorted(positions) == list(range(1, len(given) + 1))
+    assert [each.position for each in contacts] == sorted(each.position for each in contacts)
+    assert [each.position for each in rejects] == sorted(each.position for each in rejects)
     assert len({each.to_number for each in contacts}) == len({each.key for each in contacts}) == len(contacts)
     assert SECRET not in str(contacts_error(contacts, rejects))
     # Without those that are rejected, the list is good.
