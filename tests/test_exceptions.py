@@ -59,6 +59,7 @@ FINAL = {
     "TelzinoBusyError",
     "TelzinoCallEndedBadlyError",
     "TelzinoCallFailedError",
+    "TelzinoContactsOutcomeError",
     "TelzinoDialTimeoutError",
     "TelzinoNoAnswerError",
     "TelzinoNoTranscriptError",
