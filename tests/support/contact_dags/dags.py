@@ -111,17 +111,16 @@ def run(dag: DAG) -> dict[str, Any]:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session
 
-    dag_run = dag.test()
+    tasks = dag.test().get_task_instances()
     with create_session() as session:
-        fields = session.query(RenderedTaskInstanceFields).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id)
-        shown = {f"{each.task_id}[{each.map_index}]": each.rendered_fields for each in fields}
+        shown = [RenderedTaskInstanceFields.get_templated_fields(ti, session=session) or {} for ti in tasks]
     return {
         f"{ti.task_id}[{ti.map_index}]": {
             "state": ti.state,
             "pushed": ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index),
-            "shown": shown.get(f"{ti.task_id}[{ti.map_index}]", {}).get("contacts"),
+            "shown": fields.get("contacts"),
         }
-        for ti in dag_run.get_task_instances()
+        for ti, fields in zip(tasks, shown, strict=True)
     }
 
 
