@@ -169,6 +169,7 @@ def test_a_row_opens(page: Page, sandbox: Sandbox) -> None:
     expect(page.get_by_role("dialog")).to_contain_text("486")
     page.go_back()
     expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(rows(page).nth(0).get_by_role("link")).to_be_focused()
 
     # With the keyboard alone: open the call, look at it, close it, and be where one was.
     opening = rows(page).nth(1).get_by_role("link")
