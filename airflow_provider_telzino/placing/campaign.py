@@ -267,7 +267,7 @@ class Campaign:
 
     def _check(self, contact: Contact) -> NotBefore | Never | None:
         try:
-            return self._rules.limits.check(contact.fields, self._started, pendulum.now("UTC"))
+            return self._rules.limits.check(contact.as_asked(), self._started, pendulum.now("UTC"))
         except TelzinoError as error:
             error.args = (f"The contact at position {contact.position}: {error.args[0]}",)
             raise

@@ -57,7 +57,12 @@ class Contact:
     callback_url: str | None
     timezone: str | None
     fields: Mapping[str, Any]
-    """All that was given, with ``to_number``, ``id`` and ``timezone``: for ``may_call`` and for templates."""
+    """All that was given, with ``to_number``, ``id`` and ``timezone``, for templates."""
+
+    def as_asked(self) -> dict[str, Any]:
+        """Return what ``may_call`` gets: the same and what else a call has, as for a single call."""
+        call = {name: getattr(self, name) for name in ("call_context", "metadata", "callback_url")}
+        return {**self.fields, **call}
 
 
 class Reject(NamedTuple):

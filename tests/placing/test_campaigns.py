@@ -385,6 +385,38 @@ def test_may_call_rules_contacts_out(clock: Clock) -> None:
     assert drive.placements()[BUSY] == 0
 
 
+def test_may_call_gets_all_of_the_contact(clock: Clock) -> None:
+    """What the contact has, and what a single call's ``may_call`` would get."""
+    asked: list[Any] = []
+
+    def may_call(contact: Any, now: Any) -> bool:
+        asked.append(contact)
+        return True
+
+    contacts = [{"id": 1, "to_number": COMPLETES, "name": "Ann", "metadata": {"crm": 1}}]
+    drive = campaign(
+        clock,
+        contacts=contacts,
+        call_context="You call {{ contact.name }}.",
+        metadata={"list": "north"},
+        may_call=may_call,
+    )
+
+    drive.to_the_end()
+
+    assert asked == [
+        {
+            "id": 1,
+            "to_number": COMPLETES,
+            "name": "Ann",
+            "timezone": None,
+            "call_context": "You call Ann.",
+            "metadata": {"list": "north", "crm": 1},
+            "callback_url": None,
+        }
+    ]
+
+
 def test_may_call_can_stop_the_campaign_for_a_while(clock: Clock) -> None:
     """An emergency brake returns a time; the campaign asks again then."""
     brake = SimpleNamespace(until=START + timedelta(hours=2))
