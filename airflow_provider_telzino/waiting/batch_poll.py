@@ -154,9 +154,8 @@ class BatchPoll:
                     break
         except TelzinoRateLimitError:
             raise
-        except (
-            TelzinoError
-        ) as error:  # If it isn't the list's own problem, the calls' own records have it, too.
+        except TelzinoError as error:
+            # If it isn't only the list that fails, the calls' own records will, too.
             self._log.warning("%s Requesting %s calls singly.", error, f"{len(wanted):,}")
         return list(wanted.values())
 

@@ -23,6 +23,7 @@ from tests.support.polling import (
     start,
     trigger,
 )
+from tests.support.waits import TaskInstance
 
 pytestmark = pytest.mark.usefixtures("connected", "nothing_is_left")
 
@@ -255,6 +256,21 @@ async def test_progress_is_logged_as_the_calls_end(
     lines = [each.getMessage() for each in task_log.records if " ended: " in each.getMessage()]
     assert lines == ["5 of 100 ended: 5 completed.", "31 of 100 ended: 31 completed."]
     assert not [each for each in task_log.records if calls[0]["id"] in each.getMessage()]
+
+
+@pytest.mark.parametrize("waiting", [TaskInstance(), None])
+async def test_a_task_stays_deferred_for_a_while(sandbox: Sandbox, clock: Clock, waiting: Any) -> None:
+    """Airflow may consider a task dead that resumes too soon; under ``dag.test()`` it doesn't."""
+    batch = batch_trigger([sandbox.add_call("completed")], interval=1.0)
+    batch.task_instance = waiting
+    waits = start([batch])
+    await clock.advance(1.0)
+    has_resumed_soon = waits[0].done()
+
+    [event] = await clock.events(waits)
+
+    assert event["outcome"] == "ended"
+    assert has_resumed_soon is (waiting is None)
 
 
 async def test_a_batch_that_is_cancelled_leaves_nothing(sandbox: Sandbox, clock: Clock) -> None:

@@ -89,10 +89,14 @@ def test_a_call_that_is_given_twice_has_its_record_twice(sandbox: Sandbox, make:
     """It is requested once."""
     first, second = added(sandbox, 2)
 
-    records = Run(make(call_ids=[first["id"], second, first["id"].upper()])).to_the_end()
+    given = [first["id"], second, first["id"].upper()]
+
+    records = Run(make(call_ids=given)).to_the_end()
 
     assert records == [first, second, first]
     assert requests(sandbox) == {"single": 2}
+    with pytest.raises(exceptions.TelzinoOutcomeError, match="Of 2 calls, 2 completed"):
+        Run(make(call_ids=given, fail_on=["completed"])).to_the_end()
 
 
 @pytest.mark.slow
@@ -339,6 +343,18 @@ def test_calls_that_end_in_the_last_moment_count(sandbox: Sandbox) -> None:
 
     assert event["outcome"] == "timeout"
     assert run.step("execute_complete", event=event, **deferral.kwargs) == finished
+
+
+def test_a_portion_that_ends_at_the_deadline_is_a_timeout(sandbox: Sandbox) -> None:
+    """The others are live: what is there is pushed."""
+    calls = [*added(sandbox, 1), *added(sandbox, 1, "dialing")]
+    run = Run(batch_sensor(call_ids=ids(calls)))
+    event = {"outcome": "ended", "total": 1, "ended": 1, "missing": 0, "counts": {"completed": 1}}
+
+    with pytest.raises(exceptions.TelzinoSensorTimeoutError, match="1 of 2 ended"):
+        run.step("execute_complete", event=event, deadline=1.0)
+
+    assert run.ti.xcoms == {"return_value": [calls[0], None]}
 
 
 def test_the_deadline_holds_for_all_portions(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
