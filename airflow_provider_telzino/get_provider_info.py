@@ -34,6 +34,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Path of a file with CA certificates (PEM), for a proxy that re-signs TLS.",
         "schema": {"type": ["string", "null"]},
     },
+    "call_url": {
+        "label": "Call URL",
+        "description": "Where people can look at a call; {call_id} stands for its id. Tasks link to it.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
@@ -51,6 +56,7 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
         "audience": "https://api.telzino.com/",
         "timeout": "30",
         "ca_bundle": "/etc/ssl/certs/company-ca.pem",
+        "call_url": "https://calls.example.com/{call_id}",
     },
 }
 
@@ -91,6 +97,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.call", f"{package}.triggers.batch"],
             }
         ],
+        "extra-links": [f"{package}.waiting.call_link.TelzinoCallLink"],
         "connection-types": [
             {
                 "connection-type": CONN_TYPE,

@@ -84,7 +84,7 @@ def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
     assert connection_type["hook-name"] == TelzinoHook.hook_name
     assert behaviour["hidden_fields"] == ["schema", "port", "extra"]
     assert behaviour["relabeling"] == connection_type["ui-field-behaviour"]["relabeling"]
-    assert set(connection_type["conn-fields"]) == {"agent_id", "audience", "timeout", "ca_bundle"}
+    assert set(connection_type["conn-fields"]) == {"agent_id", "audience", "timeout", "ca_bundle", "call_url"}
     assert set(behaviour["placeholders"]) == {"host", "login", "password"} | set(
         connection_type["conn-fields"]
     )
@@ -118,7 +118,9 @@ print(json.dumps([hook.hook_name, fields, hidden, ours, [line for line in lines 
     name, fields, hidden, warned, logged = in_a_new_process(code)
 
     assert name == "Telzino"
-    assert fields == [f"extra__telzino__{each}" for each in ("agent_id", "audience", "ca_bundle", "timeout")]
+    assert fields == [
+        f"extra__telzino__{each}" for each in ("agent_id", "audience", "ca_bundle", "call_url", "timeout")
+    ]
     assert hidden == ["schema", "port", "extra"]
     assert (warned, logged) == ([], [])
 

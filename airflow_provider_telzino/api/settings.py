@@ -22,6 +22,8 @@ DEFAULT_TIMEOUT = 30.0  # seconds for one request
 MAX_TIMEOUT = 50.0
 """Seconds; Airflow cuts a connection test off at 60 s, and a deferral soon after its deadline."""
 
+CALL_ID = "{call_id}"  # the placeholder in `call_url`
+
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
@@ -42,6 +44,8 @@ class Settings:
     """Seconds for one request."""
     ca_bundle: str | None
     """The path of a CA bundle, which the hooks check when they open a session."""
+    call_url: str | None = None
+    """Where a person can look at a call, with ``{call_id}`` in place of its id."""
 
     @property
     def address(self) -> str:
@@ -69,6 +73,7 @@ class Settings:
             audience=check.text("Extra `audience`", extra.get("audience")) or DEFAULT_AUDIENCE,
             timeout=check.timeout(extra.get("timeout")),
             ca_bundle=check.text("Extra `ca_bundle`", extra.get("ca_bundle")),
+            call_url=check.call_url(check.text("Extra `call_url`", extra.get("call_url"))),
         )
 
 
@@ -148,6 +153,17 @@ class _FieldChecks:
                 "without 'Bearer'. If it is a client secret, enter its client ID as Login."
             )
         return secret
+
+    def call_url(self, template: str | None) -> str | None:
+        if template is None:
+            return None
+        is_web_address = template.startswith(("https://", "http://")) and not re.search(r"\s", template)
+        if not is_web_address or CALL_ID not in template:
+            raise self.error(
+                f"Extra `call_url` should be a URL with {CALL_ID} in it, such as "
+                f"https://calls.example.com/{CALL_ID}."
+            )
+        return template
 
     def timeout(self, value: object) -> float:
         if value is None or value == "":

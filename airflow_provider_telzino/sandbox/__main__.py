@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 
 def welcome(sandbox: Sandbox, options: argparse.Namespace, seed: int) -> str:
     """Return what the user needs to start."""
-    extra = json.dumps({"agent_id": sandbox.agent_ids[0]})
+    extra = json.dumps({"agent_id": sandbox.agent_ids[0], "call_url": f"{sandbox.url}/#call={{call_id}}"})
     agents = "\n".join(f"               {agent_id}" for agent_id in sandbox.agent_ids[1:])
     numbers = "\n".join(f"  {magic.number}  {magic.description}" for magic in TABLE)
     return f"""\

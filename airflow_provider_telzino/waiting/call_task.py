@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -15,20 +15,25 @@ from airflow_provider_telzino.exceptions import (
     TelzinoTransientError,
 )
 from airflow_provider_telzino.rules.waiting import UNKNOWN, outcome_name
+from airflow_provider_telzino.waiting.call_link import TelzinoCallLink
 from airflow_provider_telzino.waiting.outcome_task import OutcomeTask
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
+    from airflow_provider_telzino.api.settings import Settings
     from airflow_provider_telzino.hooks.telzino import Record, TelzinoHook
 
 
 class CallTask(OutcomeTask):
     """A task about one call. A mixin of all that wait for one."""
 
+    operator_extra_links: Collection[BaseOperatorLink] = (TelzinoCallLink(),)
     template_fields: Sequence[str] = ("call_id", "agent_id", "telzino_conn_id")
 
     call_id: Any
+    settings_in_use: Settings | None = None
+    """The connection, once the task runs."""
 
     # --- The record ---
 
@@ -36,7 +41,12 @@ class CallTask(OutcomeTask):
         """Create the hook for this task's connection and agent."""
         from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
-        return TelzinoHook(self.telzino_conn_id, self._agent_id())
+        hook = TelzinoHook(self.telzino_conn_id, self._agent_id())
+        self.settings_in_use = hook.settings
+        if hook.settings.call_url is None:
+            # Airflow writes an XCom for each link of each task that runs, also for one that leads nowhere.
+            self.operator_extra_links = ()
+        return hook
 
     def poll(
         self, hook: TelzinoHook, *, retry_for: float = 0, not_found_is_final: bool = False

@@ -140,7 +140,7 @@ class AirflowInstance:
     ) -> None:
         """Add a connection to a sandbox, by default with its client credentials."""
         given = credentials or {"login": CLIENT_ID, "password": CLIENT_SECRET}
-        extra = json.dumps({"agent_id": DEFAULT_AGENT_ID})
+        extra = json.dumps({"agent_id": DEFAULT_AGENT_ID, "call_url": f"{host}/#call={{call_id}}"})
         self.add_connection(conn_id, "telzino", host=host, extra=extra, **given)
 
     # --- Waiting ---

@@ -148,6 +148,9 @@ def test_a_client_secret_may_hold_anything() -> None:
         ({"timeout": []}, "`timeout` should be seconds"),
         ({"timeout": 10**400}, "`timeout` should be seconds"),
         ({"ca_bundle": ["a.pem"]}, "`ca_bundle` should be text"),
+        ({"call_url": "https://x/"}, "`call_url` should be a URL with {call_id} in it"),
+        ({"call_url": "javascript:alert('{call_id}')"}, "`call_url` should be a URL"),
+        ({"call_url": "https://x/ {call_id}"}, "`call_url` should be a URL"),
     ],
 )
 def test_bad_extras(extra: object, words: str) -> None:

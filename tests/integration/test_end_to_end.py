@@ -44,6 +44,18 @@ def test_downstream_tasks_get_the_final_record(
     assert record["ended_at"]
 
 
+@pytest.mark.parametrize("task", ["deferred", "poked", "got", "got_early", "placed", "fails", "late"])
+def test_a_task_has_a_button_that_opens_its_call(finished_run: FinishedRun, task: str) -> None:
+    """In the sandbox, whose connection says where."""
+    url = finished_run.links(task)["Call"] or ""
+
+    assert url.startswith(f"{finished_run.sandbox.url}/#call=")
+    known = {"fails": "failed", "late": "in_progress"}.get(task) or finished_run.record(SUCCEED[task])[
+        "status"
+    ]
+    assert finished_run.sandbox.call(url.partition("=")[2])["status"] == known
+
+
 def test_a_call_that_has_ended_needs_no_trigger(finished_run: FinishedRun) -> None:
     """It is read once; the wait for a call in progress is handed over to the triggerer."""
     assert "is completed." in finished_run.log("got_early")

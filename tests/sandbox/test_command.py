@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -64,11 +65,12 @@ def test_start_and_end(number: signal.Signals) -> None:
     assert [agent["id"] for agent in answer.json()["data"]] == Sandbox(seed=7, agents=2).agent_ids
     assert (process.returncode, rest.strip(), errors) == (0, "", "")
     assert all(shown in printed for shown in MAGIC_NUMBERS.values())
+    call_url = found.group() + "/#call={call_id}"
     command = printed[printed.index("airflow connections") : printed.index("Magic numbers")]
     assert shlex.split(command.replace("\\\n", "")) == [
         *("airflow", "connections", "add", "telzino_default", "--conn-type", "telzino"),
         *("--conn-host", found.group(), "--conn-login", "sandbox", "--conn-password", "sandbox-secret"),
-        *("--conn-extra", f'{{"agent_id": "{DEFAULT_AGENT_ID}"}}'),
+        *("--conn-extra", json.dumps({"agent_id": DEFAULT_AGENT_ID, "call_url": call_url})),
     ]
 
 

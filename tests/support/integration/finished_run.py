@@ -82,6 +82,10 @@ class FinishedRun:
         """Return what a task pushed."""
         return self.airflow.api.xcom(DAG_ID, self.run_id, task_id, map_index=map_index)
 
+    def links(self, task_id: str) -> dict[str, str | None]:
+        """Return the buttons of a task, and where they lead."""
+        return self.airflow.api.links(DAG_ID, self.run_id, task_id)
+
     def log(self, task_id: str, map_index: int = -1) -> str:
         """Return the log of a task's first try, as the web interface shows it."""
         return self.airflow.api.log(DAG_ID, self.run_id, task_id, map_index=map_index)
