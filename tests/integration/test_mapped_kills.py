@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_telzino.sandbox import Sandbox, store
+from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sandbox.faults import Faults
 from airflow_provider_telzino.sandbox.lifecycle import Outcome as CallOutcome
 from tests.conftest import ReportCount
 from tests.integration.dags.mapped_kills.mapped_contacts import RULES
 from tests.support.crash_verdict import complaints
 from tests.support.crashing_tasks import Outcome, Round, Task
+from tests.support.decided_outcomes import decide_outcomes
 from tests.support.integration.crashes.mapped_calls import MOST, MappedCalls, MappedRun, mapped_calls
 from tests.support.programs import needs
 
@@ -71,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MappedCalls]:
         pytest.MonkeyPatch.context() as patched,
         Sandbox(1.0, SEED, list_lag=LIST_LAG, faults=faults, keep_requests=False) as sandbox,
     ):
-        patched.setattr(store, "outcome_of", lambda number, earlier: COURSES[outcome_of(number, earlier)])
+        decide_outcomes(patched, lambda number, earlier: COURSES[outcome_of(number, earlier)])
         with mapped_calls(tmp_path_factory.mktemp("mapped") / "airflow", sandbox, SEED) as started:
             yield started
 

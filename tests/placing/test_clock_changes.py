@@ -19,11 +19,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import time_machine
 
-from airflow_provider_telzino.sandbox import Sandbox, store
+from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sandbox.lifecycle import BUSY, COMPLETED, NO_ANSWER, NO_TRUNK
+from airflow_provider_telzino.sandbox.lifecycle import Outcome as CallOutcome
 from tests.conftest import ConnectionSetter, ReportCount
 from tests.support.crash_verdict import complaints
 from tests.support.crashing_tasks import Outcome, Round, Task
+from tests.support.decided_outcomes import decide_outcomes
 from tests.support.mortal_tasks import MortalState, SharedClock, World, mortal_processes, run_task
 from tests.support.placing_runs import TaskRuns, has_task_state
 
@@ -124,10 +126,10 @@ def world() -> Iterator[World]:
 def sandbox(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A Telzino at the same time, with an agent for each contact, and random outcomes."""
 
-    def outcome_of(to_number: str, earlier_calls: int) -> object:
+    def outcome_of(to_number: str, earlier_calls: int) -> CallOutcome:
         return random.Random(f"{SEED}/{to_number}/{earlier_calls}").choice(OUTCOMES)
 
-    monkeypatch.setattr(store, "outcome_of", outcome_of)
+    decide_outcomes(monkeypatch, outcome_of)
     with Sandbox(clock=SharedClock(0), agents=CONTACTS + 1, list_lag=5.0, keep_requests=False) as running:
         yield running
 

@@ -22,12 +22,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_telzino.sandbox import Sandbox, store
+from airflow_provider_telzino.sandbox import Sandbox
 from airflow_provider_telzino.sandbox.lifecycle import Outcome as CallOutcome
 from devtools.processes import MARK, ProcessFamily
 from tests.conftest import ReportCount
 from tests.support.crash_verdict import complaints
 from tests.support.crashing_tasks import Outcome, Plan, Round, Task
+from tests.support.decided_outcomes import decide_outcomes
 from tests.support.placing_runs import has_task_state
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "6"))
@@ -79,7 +80,7 @@ def sandboxes(randomness: random.Random) -> Iterator[list[Sandbox]]:
         return OUTCOMES[drawn.choice(list(OUTCOMES))]
 
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store, "outcome_of", outcome_of)
+        decide_outcomes(patched, outcome_of)
         yield [
             stack.enter_context(
                 # Another seed each, so that no agents share an id.
