@@ -167,7 +167,12 @@ class Campaign:
     def _find_calls(self, contacts: Sequence[Contact]) -> tuple[CampaignCalls, Standing[Contact]]:
         """Read the agent's list, and read it again later if it may not show all calls yet."""
         began = _now()
-        pauses = (0.0, LIST_LAG.total_seconds()) if self._may_have_unlisted_calls() else (0.0,)
+        if self._may_have_unlisted_calls():  # placed before now
+            self.memory = replace(self.memory, known_until=began)
+        known_until = self.memory.known_until or began - LIST_LAG
+        # Usually the task has waited for so long. It has not if its trigger was refused.
+        left = (known_until + LIST_LAG - began).total_seconds()
+        pauses = (0.0, left) if left > 0 else (0.0,)
         # Without a limit: a campaign that knows only some of its calls would place the others again.
         plan = SearchPlan(self.run.since, sys.maxsize, pauses, is_exhaustive=True)
         search = CallSearch(self._hook, self.agent_id, self.run, self._log, keep=bare_call)
@@ -182,7 +187,7 @@ class Campaign:
             if isinstance(error.__cause__, TelzinoTransientError):
                 raise error.__cause__ from None
             raise self._unknown(f"Could not determine which calls were placed before. {error}") from error
-        self.memory = replace(self.memory, known_until=began)
+        self.memory = replace(self.memory, known_until=known_until)
         return calls, standing
 
     def _may_have_unlisted_calls(self) -> bool:

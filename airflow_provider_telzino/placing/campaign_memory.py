@@ -34,7 +34,7 @@ class CampaignMemory:
     started: datetime | None = None
     """When it first started since its last clear, as far as that is known."""
     known_until: datetime | None = None
-    """All calls that it placed before this time are in the list; ``None`` if that is unknown."""
+    """Until when it may have placed calls: the list shows them some time later. ``None`` if unknown."""
     clock_lead: float = 0.0
     """By how many seconds Telzino's clock is ahead of ours."""
     settled: Mapping[str, Settled] = field(default_factory=dict)
