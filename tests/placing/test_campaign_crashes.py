@@ -19,9 +19,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 
 from airflow_provider_telzino.hooks.telzino import TelzinoHook
-from airflow_provider_telzino.models import has_ended
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
 from tests.support.campaign_runs import Drive, campaign, numbers
+from tests.support.live_calls import most_live
 from tests.support.placed_calls import Clock
 from tests.support.placing_runs import TaskStateStore, has_task_state
 
@@ -128,14 +128,7 @@ def wrong(drive: Drive, most: int) -> list[str]:
                 problems.append(f"{number} was called again after {before['status']}")
             elif moment(after, "created_at") < moment(before, "ended_at") + DELAY:
                 problems.append(f"{number} was called again too early")
-    changes = sorted(
-        [(moment(call, "created_at"), 1) for call in drive.sandbox.calls]
-        + [(moment(call, "ended_at"), -1) for call in drive.sandbox.calls if has_ended(call)]
-    )
-    live = peak = 0
-    for _, change in changes:
-        live += change
-        peak = max(peak, live)
+    peak = most_live(drive.sandbox.calls)
     if peak > most:
         problems.append(f"{peak} calls were live")
     return problems

@@ -6,63 +6,30 @@ witness: it has all calls that were placed, and they are compared with what the 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_provider_telzino.sandbox import Sandbox
-from airflow_provider_telzino.sandbox.lifecycle import Outcome as CallOutcome
-from devtools.processes import MARK, ProcessFamily
 from tests.conftest import ReportCount
+from tests.support.crash_plans import GET_FAULTS, PAUSES, POST_FAULTS, Result, lagging_sandboxes, run_plan
 from tests.support.crash_verdict import complaints
-from tests.support.crashing_tasks import Outcome, Plan, Round, Task
-from tests.support.decided_outcomes import decide_outcomes
+from tests.support.crashing_tasks import Plan, Round, Task
 from tests.support.placing_runs import has_task_state
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "6"))
 ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
 TASKS = 240 * ROUNDS
 LANES = 24
-SCALE = 5  # all times are a fifth of the real ones: lag 5 s, and 15 s until a call must have shown up
 TIMEOUT = 400.0 * ROUNDS  # seconds
 
-QUEUED, RINGING, TALKING = (0.02, 0.1), (0.05, 0.2), (0.05, 0.3)  # seconds
-OUTCOMES = {
-    "completed": CallOutcome("completed", queued=QUEUED, ringing=RINGING, talking=TALKING),
-    "no_answer": CallOutcome("no_answer", 480, queued=QUEUED, ringing=RINGING),
-    "busy": CallOutcome("busy", 486, queued=QUEUED, ringing=RINGING),
-    "failed": CallOutcome("failed", 503, queued=QUEUED, ringing=RINGING),
-}
-POST_FAULTS: list[dict[str, Any]] = [
-    {"status": 500},
-    {"status": 500, "after_commit": True},
-    {"status": 503, "times": 2},
-    {"status": 429, "times": 2},
-    {"reset": True},
-    {"reset": True, "after_commit": True},
-    {"hang": True},
-    {"hang": True, "after_commit": True},
-    {"cut_off": True},
-    {"delay": 0.3},
-    {"raw_body": b"<html>", "after_commit": True},
-]
-GET_FAULTS: list[dict[str, Any]] = [{"status": 503}, {"reset": True}, {"cut_off": True}, {"status": 429}]
-
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crashing tasks")]
-
-Calls = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -72,22 +39,10 @@ def randomness() -> random.Random:
 
 
 @pytest.fixture(scope="module")
-def sandboxes(randomness: random.Random) -> Iterator[list[Sandbox]]:
-    """Three, whose lists lag by 0, 1 and 5 seconds (to scale); each number has outcomes of its own."""
-
-    def outcome_of(to_number: str, earlier_calls: int) -> CallOutcome:
-        drawn = random.Random(f"{SEED}/{to_number}/{earlier_calls}")
-        return OUTCOMES[drawn.choice(list(OUTCOMES))]
-
-    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
-        decide_outcomes(patched, outcome_of)
-        yield [
-            stack.enter_context(
-                # Another seed each, so that no agents share an id.
-                Sandbox(1.0, lag, agents=TASKS // 3 + 2, list_lag=lag / SCALE, keep_requests=False)
-            )
-            for lag in (0, 1, 5)
-        ]
+def sandboxes() -> Iterator[list[Sandbox]]:
+    """Three, whose lists lag."""
+    with lagging_sandboxes(SEED, agents=TASKS // 3 + 2) as running:
+        yield running
 
 
 def plan_task(number: int, sandbox: Sandbox, agent_id: str, randomness: random.Random) -> Task:
@@ -151,34 +106,10 @@ def changed(contacts: list[str], new: str, is_mapped: bool, randomness: random.R
     return others
 
 
-def carry_out(plan: Plan) -> str:
-    """Run the program that runs the tasks, and return its output. It leaves no process behind."""
-    family = ProcessFamily()  # which ends them even if we are killed ourselves
-    program = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.crashing_tasks"],
-        cwd=Path(__file__).resolve().parents[2],
-        env={**os.environ, MARK: family.mark},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, errors = program.communicate(json.dumps(asdict(plan)), timeout=TIMEOUT)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-        family.stop()
-    assert program.returncode == 0, errors[-4_000:]
-    return output
-
-
 @pytest.fixture(scope="module")
 def results(
     sandboxes: list[Sandbox], randomness: random.Random, tmp_path_factory: pytest.TempPathFactory
-) -> list[tuple[Task, list[Outcome], Calls]]:
+) -> list[Result]:
     """What became of each task instance in each round, and the calls that were placed, oldest first."""
     folder = tmp_path_factory.mktemp("tasks")
     tasks = [
@@ -187,21 +118,12 @@ def results(
         for number in range(TASKS)
     ]
     warm_up = replace(tasks[0], name="warm-up", agent_id=sandboxes[0].agent_ids[0])
-    plan = Plan(SEED, LANES, (5 / SCALE, 10 / SCALE), str(folder), warm_up, tasks)
-    outcomes: dict[str, list[Outcome]] = {task.name: [] for task in tasks}
-    for line in carry_out(plan).splitlines():
-        outcome = Outcome(**json.loads(line))
-        outcomes[outcome.name].append(outcome)
-    placed: dict[str, Calls] = {task.agent_id: [] for task in tasks}
-    for sandbox in sandboxes:
-        for call in sandbox.calls:
-            if call["agent_id"] in placed and call["to_number"].startswith("+1813"):
-                placed[call["agent_id"]].append(call)
-    return [(task, outcomes[task.name], placed[task.agent_id]) for task in tasks]
+    plan = Plan(SEED, LANES, PAUSES, str(folder), warm_up, tasks)
+    return run_plan(plan, sandboxes, TIMEOUT)
 
 
 def test_nobody_is_called_more_often_than_the_rules_allow_and_every_record_is_right(
-    results: list[tuple[Task, list[Outcome], Calls]], report_count: ReportCount
+    results: list[Result], report_count: ReportCount
 ) -> None:
     """Per number, from the witness's calls; per task instance, from its XComs."""
     wrong = {
@@ -218,7 +140,7 @@ def test_nobody_is_called_more_often_than_the_rules_allow_and_every_record_is_ri
     assert len(results) == TASKS
 
 
-def test_nearly_all_get_through_in_the_end(results: list[tuple[Task, list[Outcome], Calls]]) -> None:
+def test_nearly_all_get_through_in_the_end(results: list[Result]) -> None:
     """They have a record, whatever has died meanwhile; the others say that they don't dial, and why."""
     outcomes = [each for _, instances, _ in results for each in instances if not each.is_interrupted]
     without = [each for each in outcomes if "return_value" not in each.xcoms]
@@ -227,7 +149,7 @@ def test_nearly_all_get_through_in_the_end(results: list[tuple[Task, list[Outcom
     assert len(without) <= len(outcomes) * 0.05
 
 
-def test_the_tasks_had_a_hard_time(results: list[tuple[Task, list[Outcome], Calls]]) -> None:
+def test_the_tasks_had_a_hard_time(results: list[Result]) -> None:
     """Workers died, and errors occurred: otherwise the counts would prove nothing."""
     outcomes = [each for _, instances, _ in results for each in instances]
     errors = Counter(error for outcome in outcomes for error in outcome.errors)
@@ -237,7 +159,7 @@ def test_the_tasks_had_a_hard_time(results: list[tuple[Task, list[Outcome], Call
     assert "defect" not in errors
 
 
-def summary(results: list[tuple[Task, list[Outcome], Calls]]) -> str:
+def summary(results: list[Result]) -> str:
     """Summarise what the tasks have done."""
     outcomes = [each for _, instances, _ in results for each in instances]
     placed = Counter(call["to_number"] for _, _, calls in results for call in calls)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from tests.support.crashing_tasks import Outcome, Task
+from tests.support.live_calls import most_live
 
 Call = dict[str, Any]
 
@@ -40,6 +41,47 @@ def complaints(task: Task, outcomes: list[Outcome], calls: list[Call]) -> list[s
     return found
 
 
+def campaign_complaints(task: Task, outcomes: list[Outcome], calls: list[Call]) -> list[str]:
+    """Say what is wrong with a campaign, if anything is. A clear continues it, so that its rounds are one."""
+    found = []
+    rules = task.arguments
+    starts = [_time(outcome.began) for outcome in outcomes]
+    if (live := most_live(calls)) > rules["max_active_calls"]:
+        found.append(f"{live} calls were live")
+    for number in {call["to_number"] for call in calls}:
+        placed = [call for call in calls if call["to_number"] == number]
+        if len(placed) > (rules["max_attempts"] if rules["redial_on"] else 1):
+            found.append(f"{number} was called {len(placed)} times")
+        found += _redial_complaints(rules, number, placed, placed)
+        for call in placed:
+            this = sum(start <= _created(call) for start in starts) - 1
+            if number not in task.rounds[this].contacts:
+                found.append(f"{number} was called when it was not in the list")
+    for outcome, end in zip(outcomes, [*starts[1:], None], strict=True):
+        before = [call for call in calls if end is None or _created(call) < end]
+        found += _result_complaints(task, outcome, before)
+    return found
+
+
+def _result_complaints(task: Task, outcome: Outcome, before: list[Call]) -> Iterator[str]:
+    """Compare the results of a campaign with the calls that it had placed by then."""
+    if (rows := outcome.xcoms.get("return_value")) is None:
+        return
+    rules = task.arguments
+    for number, row in zip(task.rounds[outcome.round].contacts, rows, strict=True):
+        own = [call for call in before if call["to_number"] == number]
+        statuses = [call["status"] for call in own]
+        record = own[-1] if own else None
+        expected = {"contact": number, "attempts": len(own), "record": record, "error": None}
+        if row != {**expected, "outcome": record and record["status"]}:
+            yield f"the result of {number} is {row}, but its calls ended with {statuses}"
+        elif row["outcome"] in rules["redial_on"] and row["attempts"] < rules["max_attempts"]:
+            yield f"{number} was not called again"
+    is_bad = any(row["outcome"] in rules["fail_on"] for row in rows)
+    if is_bad != (outcome.error is not None):
+        yield f"the outcomes are {[row['outcome'] for row in rows]}, and the task ended with {outcome.error}"
+
+
 def _round_complaints(task: Task, number: str, now: list[Call], earlier: list[Call]) -> Iterator[str]:
     rules = task.arguments
     bad = {*rules["redial_on"], *rules["fail_on"]}
@@ -47,7 +89,21 @@ def _round_complaints(task: Task, number: str, now: list[Call], earlier: list[Ca
         yield f"{number} was called {len(now)} times in one round"
     if now and rules["reattach"] and any(call["status"] not in bad for call in earlier):
         yield f"{number} was called after a clear, though an earlier call had ended well"
-    for one, other in pairwise([*earlier[-1:], *now]):
+    yield from _redial_complaints(rules, number, [*earlier[-1:], *now], now)
+
+
+def _redial_complaints(
+    rules: Mapping[str, Any], number: str, calls: list[Call], now: list[Call]
+) -> Iterator[str]:
+    """Say what is wrong between two calls to a number.
+
+    Args:
+        rules: The operator's arguments.
+        number: Theirs.
+        calls: Those of which no two may be in progress at once, oldest first.
+        now: Those of which each has to follow from the one before.
+    """
+    for one, other in pairwise(calls):
         if one["ended_at"] is None or _time(one["ended_at"]) > _created(other):
             yield f"{number} was called while another call was in progress"
     delay = timedelta(seconds=rules["redial_delay"])

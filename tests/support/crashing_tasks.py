@@ -32,19 +32,21 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_telzino.api import retry
 from airflow_provider_telzino.operators import call as operators
+from airflow_provider_telzino.placing import campaign
 from airflow_provider_telzino.rules import search
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN
-from airflow_provider_telzino.triggers import call
+from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger
+from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+from tests.support.campaign_runs import CampaignRuns
 from tests.support.placing_runs import PlacingRun, TaskRuns, TaskStateStore
 from tests.support.waits import first_event
 
 NOTICED_AFTER = 6.0  # seconds, to scale: Airflow considers a component dead after 30 s or more
 
-PRELOADED = (
-    aiohttp,
-    connection,
-    call,
-)  # what a trigger needs: imported once, not in each of a thousand processes
+TRIGGERS: dict[str, Any] = {
+    trigger.__name__: trigger for trigger in (TelzinoCallTrigger, TelzinoCallBatchTrigger)
+}
+PRELOADED = (aiohttp, connection)  # what a trigger needs: imported once, not in each of a thousand processes
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Round:
     """What happens between two clears of a task."""
 
     contacts: list[str]
-    """Their numbers: a mapped task has an instance for each of them."""
+    """Their numbers: a mapped task has an instance for each of them, and a campaign one for all."""
     interrupted: bool = False
     """Whether instances may be cleared while they are deferred."""
 
@@ -72,6 +74,12 @@ class Task:
     """How many processes of each instance may be killed in each round."""
     has_state: bool
     """Whether its Airflow has a task state, as 3.3 does."""
+    is_campaign: bool = False
+    """Whether it is a campaign: one task instance calls all contacts."""
+
+    def instances_of(self, this: Round) -> list[list[str]]:
+        """Return the contacts of each task instance."""
+        return [this.contacts] if self.is_campaign else [[contact] for contact in this.contacts]
 
 
 @dataclass
@@ -96,6 +104,7 @@ class Outcome:
     name: str
     round: int
     number: str
+    """The contact's; that of the first contact of a campaign."""
     began: str
     """When the round began, ISO 8601."""
     tries: int = 0
@@ -155,13 +164,15 @@ def run_task(task: Task, folder: Path, randomness: random.Random) -> Iterator[Ou
         began = datetime.now(timezone.utc)
         for instance in instances:  # a clear
             instance.max_tries = instance.tries + task.retries
-        for index in range(len(instances), len(this.contacts)):
+        contacts = task.instances_of(this)
+        for index in range(len(instances), len(contacts)):
             instances.append(Instance(index if task.is_mapped else -1, began))
-        del instances[len(this.contacts) :]
-        for instance, contact in zip(instances, this.contacts, strict=True):
+        del instances[len(contacts) :]
+        for instance, own in zip(instances, contacts, strict=True):
             instance.clears = number
-            outcome = Outcome(task.name, number, contact, began.isoformat())
-            Course(task, instance, outcome, folder, randomness).run(may_be_interrupted=this.interrupted)
+            outcome = Outcome(task.name, number, own[0], began.isoformat())
+            course = Course(task, instance, own, outcome, folder, randomness)
+            course.run(may_be_interrupted=this.interrupted)
             yield outcome
 
 
@@ -171,6 +182,7 @@ class Course:
 
     task: Task
     instance: Instance
+    contacts: list[str]
     outcome: Outcome
     folder: Path
     randomness: random.Random
@@ -261,8 +273,9 @@ def work(course: Course, deferral: dict[str, Any] | None, path: Path, death: Dea
     task, instance = course.task, course.instance
     connect(task)
     state = course.folder / f"{task.name}.{instance.map_index}.state"
-    run = TaskRuns(
-        arguments(task) | {"to_number": course.outcome.number},
+    kind = CampaignRuns if task.is_campaign else TaskRuns
+    run = kind(
+        arguments(task) | whom(course),
         retries=task.retries,
         state=StateInAFile(state) if task.has_state else None,
         map_index=instance.map_index,
@@ -297,14 +310,20 @@ def arguments(task: Task) -> dict[str, Any]:
     return task.arguments | {"redial_delay": delay, "agent_id": task.agent_id}
 
 
+def whom(course: Course) -> dict[str, Any]:
+    """Return the operator's arguments that say whom it calls."""
+    return {"contacts": course.contacts} if course.task.is_campaign else {"to_number": course.contacts[0]}
+
+
 def stored(deferral: TaskDeferred) -> dict[str, Any]:
     """Return a deferral as Airflow stores it."""
-    _, trigger = deferral.trigger.serialize()
+    path, trigger = deferral.trigger.serialize()
     waits_until = trigger.get("moment")
     return {
         "method": deferral.method_name,
         "kwargs": deferral.kwargs or {},
         "until": waits_until.timestamp() if waits_until is not None else None,
+        "class": path.rpartition(".")[2],
         "trigger": {} if waits_until is not None else trigger,
     }
 
@@ -317,7 +336,7 @@ def step(run: PlacingRun, deferral: dict[str, Any] | None) -> Any:
         time.sleep(max(0.0, deferral["until"] - time.time()))
         event: Any = "the moment"
     else:
-        event = asyncio.run(first_event(call.TelzinoCallTrigger(**deferral["trigger"])))
+        event = asyncio.run(first_event(TRIGGERS[deferral["class"]](**deferral["trigger"])))
     return run.step(deferral["method"], event=event, **deferral["kwargs"])
 
 
@@ -364,7 +383,8 @@ def main() -> None:
     plan = Plan(**{**given, "tasks": tasks, "warm_up": warm_up})
     search.LIST_LAG_PAUSES = plan.pauses
     retry.BACKOFF_BASE, retry.BACKOFF_CAP = 0.005, 0.05
-    operators.SHORTEST_PAUSE = timedelta(seconds=0.05)
+    operators.SHORTEST_PAUSE = campaign.SHORTEST_PAUSE = timedelta(seconds=0.05)
+    campaign.LIST_LAG = campaign.OUTAGE_PAUSE = timedelta(seconds=sum(plan.pauses))
     connect(warm_up)
     with contextlib.redirect_stdout(sys.stderr):
         # Without its trigger, which leaves a thread behind that wouldn't outlive a fork.

@@ -8,22 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Any
 
-from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, Sandbox
+from airflow_provider_telzino.sandbox import Sandbox
 from devtools.airflow_instance import AirflowInstance
-from devtools.airflow_instance.environment import as_variables
-from devtools.processes import ProcessFamily
-from devtools.servers import postgres_server
 from tests.support.crashing_tasks import Outcome
+from tests.support.integration.crashes.calling import CallingSupervisor, calling_airflow
 from tests.support.integration.crashes.ledger import FINISHED, Ledger, RunningTask
-from tests.support.integration.crashes.supervisor import SETTINGS, Supervisor, now
-from tests.support.integration.running_airflow import running_airflow
+from tests.support.integration.crashes.supervisor import now
 
 DAG_ID, TASK_ID = "mapped_contacts", "place"
 PARALLELISM = 12  # tasks at the same time; many of them only wait for their search
-REQUEST_TIMEOUT = 3  # seconds, so that a request that is never answered soon fails
 
 KILLED = 0.25  # the share of the processes of tasks that are killed at a random moment,
 MOMENT = (0.0, 1.5)  # which is so many seconds after the process is first seen
@@ -31,16 +25,6 @@ KILLED_DIALLING = 0.4  # the share of those that are killed after the API has pl
 PAUSES = {"triggerer": (7.0, 14.0), "scheduler": (22.0, 35.0), "answer": (2.0, 8.0)}  # seconds between two
 MOST = {"worker": 16, "dialling worker": 16, "triggerer": 6, "scheduler": 3, "answer": 10}
 """How many kills, and lost answers, at most in one run, so that it comes to its end."""
-LOST_ANSWERS: tuple[dict[str, Any], ...] = (
-    {"reset": True, "after_commit": True},
-    {"status": 500, "after_commit": True},
-    {"hang": True, "after_commit": True},
-    {"cut_off": True},
-    {"reset": True},
-    {"status": 503},
-)
-"""Of POSTs. The call is placed in the first four cases, and not in the others: the task can't know."""
-
 INSTANCES = """
 select map_index, state, try_number as tries,
     (select json_object_agg(key, value) from xcom x
@@ -59,14 +43,11 @@ class MappedRun:
     """ISO 8601."""
 
 
-class MappedCalls(Supervisor):
+class MappedCalls(CallingSupervisor):
     """A running Airflow whose components are killed while it calls mapped contacts."""
 
     def __init__(self, airflow: AirflowInstance, sandbox: Sandbox, ledger: Ledger, seed: int) -> None:
-        super().__init__(airflow, ledger, Random(seed))
-        self.sandbox = sandbox
-        self.done: Counter[str] = Counter()
-        """How often something was killed, or an answer lost, by the keys of ``MOST``."""
+        super().__init__(airflow, sandbox, ledger, seed)
         self._calls = 0  # that were placed so far
 
     def start_run(self, numbers: Sequence[str]) -> MappedRun:
@@ -90,7 +71,7 @@ class MappedCalls(Supervisor):
             self._kill_workers(moments, left)
             for name, pause in PAUSES.items():
                 if left[name] and due[name] <= time.monotonic():
-                    self._lose_an_answer() if name == "answer" else self._kill_component(name)
+                    self.lose_an_answer() if name == "answer" else self.kill_component(name)
                     left[name] -= 1
                     self.done[name] += 1
                     due[name] = time.monotonic() + self.random.uniform(*pause)
@@ -141,33 +122,10 @@ class MappedCalls(Supervisor):
             if self.random.random() < KILLED_DIALLING
         }
 
-    def _kill_component(self, name: str) -> None:
-        self.kill(name)
-        self.pause(0, 2)
-        self.start_job(name)
-
-    def _lose_an_answer(self) -> None:
-        self.sandbox.faults.next("POST", "outbound-calls$", **self.random.choice(LOST_ANSWERS))
-
 
 @contextlib.contextmanager
 def mapped_calls(home: Path, sandbox: Sandbox, seed: int) -> Iterator[MappedCalls]:
     """Start Airflow on PostgreSQL, with a connection to the sandbox, and stop everything at the end."""
-    settings = {**SETTINGS, "core": {"parallelism": PARALLELISM}}
-    with (
-        ProcessFamily() as family,
-        postgres_server(family) as postgres,
-        running_airflow(
-            home,
-            "mapped_kills",
-            family=family,
-            sql_alchemy_conn=postgres.url,
-            extra_env=as_variables(settings),
-        ) as airflow,
-    ):
-        extra = f'{{"agent_id": "{DEFAULT_AGENT_ID}", "timeout": {REQUEST_TIMEOUT}}}'
-        airflow.add_connection(
-            "telzino_default", "telzino", host=sandbox.url, password=ACCESS_TOKEN, extra=extra
-        )
-        airflow.wait_for_dag(DAG_ID)
-        yield MappedCalls(airflow, sandbox, Ledger(postgres.url), seed)
+    core = {"parallelism": PARALLELISM}
+    with calling_airflow(home, "mapped_kills", DAG_ID, sandbox, core=core) as (airflow, ledger):
+        yield MappedCalls(airflow, sandbox, ledger, seed)
