@@ -108,6 +108,29 @@ def clears_delete_task_state(task_instance: Any) -> bool:
     return hasattr(task_instance, "region_id")  # It came with the same release.
 
 
+def current_state(context: Any) -> str | None:
+    """Ask Airflow for the state of the task that runs: another than ``running`` if a person has marked it.
+
+    Returns:
+        ``None`` if it can't tell: in a task loop, the iterations have one name.
+    """
+    task_instance = context["ti"]
+    if loop_index(context) is not None:
+        return None
+    if hasattr(task_instance, "get_task_states"):  # from 3.0 on
+        states = task_instance.get_task_states(
+            dag_id=task_instance.dag_id,
+            map_index=task_instance.map_index,
+            task_ids=[task_instance.task_id],
+            run_ids=[task_instance.run_id],
+        )
+        return next(iter(states.get(task_instance.run_id, {}).values()), None)
+    if hasattr(task_instance, "current_state"):
+        state: str | None = task_instance.current_state()
+        return state
+    return None
+
+
 def time_trigger(moment: datetime) -> Any:
     """Return Airflow's own trigger that fires at a moment. It moved to a provider with Airflow 3."""
     try:

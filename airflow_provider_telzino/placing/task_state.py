@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_telzino.api.arguments import checked_agent_id, checked_call_id
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 from airflow_provider_telzino.models import parsed_time
-from airflow_provider_telzino.version_compat import task_state_retention, task_state_store
+from airflow_provider_telzino.version_compat import current_state, task_state_retention, task_state_store
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -108,6 +108,7 @@ class TaskState:
     """
 
     def __init__(self, context: Context, log: Any) -> None:
+        self._context = context
         self._store: Any = task_state_store(context)
         self._log = log
         self._stored: StoredCalls | None = None
@@ -138,6 +139,17 @@ class TaskState:
         except ValueError as error:
             raise UnreadableError(f"{KEY}: {error}") from error
         return self._stored
+
+    def is_running(self) -> bool:
+        """Whether Airflow still has the task as running. It accepts the state of one that a person marked.
+
+        Raises:
+            UnreadableError: It can't be asked now.
+        """
+        try:
+            return current_state(self._context) in (None, "running")
+        except Exception as error:  # as in `read`
+            raise UnreadableError(type(error).__name__) from error
 
     def store_start(
         self, started: datetime, generation: int | str | None, expanded_at: datetime | None
