@@ -1,0 +1,81 @@
+"""Run campaigns with ``dag.test()`` against a sandbox, in a process of its own; print the results.
+
+``dag.test()`` changes much of the process that it runs in, hence not in pytest's own.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator as Campaign
+from airflow_provider_telzino.placing import campaign
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
+from tests.support.dag_test_run import RESULT_MARK, connect_by_environment, run_dag
+
+try:
+    from airflow.sdk import task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import task  # type: ignore[no-redef, attr-defined]
+
+BUSY_ONCE = MAGIC_NUMBERS["busy_then_completed"]
+
+
+def numbers(kind: int, count: int = 5) -> list[str]:
+    """Return phone numbers; each kind of campaign has its own. One of the first kind is busy at first."""
+    given = [f"+1813{kind:03d}{position:04d}" for position in range(count)]
+    return [BUSY_ONCE, *given[1:]] if kind == 0 else given
+
+
+CONTACTS: dict[str, list[str]] = {
+    name: numbers(kind) for kind, name in enumerate(("literal", "from_a_function", "from_a_task"))
+}
+MAPPED: dict[str, list[list[str]]] = {
+    "mapped": [numbers(3, 2), numbers(4, 3)],
+    "mapped_over_a_task": [numbers(5, 3), numbers(6, 2)],
+}
+
+
+@task
+def contacts() -> list[str]:
+    """Return the contacts of a campaign."""
+    return CONTACTS["from_a_task"]
+
+
+@task
+def lists() -> list[list[str]]:
+    """Return those of a mapped one."""
+    return MAPPED["mapped_over_a_task"]
+
+
+def contacts_of_the_run() -> list[str]:
+    """Return those that the worker reads."""
+    return CONTACTS["from_a_function"]
+
+
+SETTINGS: dict[str, Any] = {"redial_delay": timedelta(seconds=1), "poll_interval": 0.2}
+
+with DAG("campaigns", schedule=None) as dag:
+    Campaign(task_id="literal", contacts=CONTACTS["literal"], **SETTINGS)
+    Campaign(task_id="from_a_function", contacts=contacts_of_the_run, max_active_calls=2, **SETTINGS)
+    Campaign(task_id="from_a_task", contacts=contacts(), **SETTINGS)
+    Campaign.partial(task_id="mapped", **SETTINGS).expand(contacts=MAPPED["mapped"])
+    Campaign.partial(task_id="mapped_over_a_task", **SETTINGS).expand(contacts=lists())
+
+
+def main() -> None:
+    """Run the DAG."""
+    # The sandbox's list does not lag.
+    campaign.LIST_LAG = timedelta(seconds=1)
+    campaign.SHORTEST_PAUSE = timedelta(seconds=0.2)
+    with Sandbox(speed=20) as sandbox:
+        connect_by_environment(sandbox)
+        result = run_dag(dag) | {"calls": sandbox.calls}
+    print(RESULT_MARK + json.dumps(result, default=str))
+
+
+if __name__ == "__main__":
+    main()
