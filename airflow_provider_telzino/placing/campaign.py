@@ -319,7 +319,7 @@ class Campaign:
             moments=moments,
             # Only from then on the list is sure to show what was placed just now.
             soonest=_now() + (LIST_LAG if result.placed or result.lost else SHORTEST_PAUSE),
-            latest=self._latest(standing, bool(result.placed)),
+            latest=self._latest(standing, result),
             rules=self._rules.redialling,
             max_active=self._rules.max_active,
         )
@@ -334,11 +334,13 @@ class Campaign:
             if ready.contact.key in over
         ]
 
-    def _latest(self, standing: Standing[Contact], has_placed: bool) -> datetime | None:
-        """Return when the first live call is overdue."""
+    def _latest(self, standing: Standing[Contact], result: WaveResult) -> datetime | None:
+        """Return when the first live call is overdue, or those who are ready may not be called any more."""
         due = [self._overdue_at(each.call) for each in standing.live]
-        if has_placed:
+        if result.placed:
             due.append(_now() + self._rules.timeout)
+        if standing.ready:
+            due.append(self._started + self._rules.limits.dial_timeout)
         return min((moment for moment in due if moment > _now()), default=None)
 
     def _overdue_at(self, call: Record | None) -> datetime:

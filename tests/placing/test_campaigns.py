@@ -503,6 +503,35 @@ def test_a_call_that_does_not_end_times_out(clock: Clock, sandbox: Sandbox) -> N
     assert set(drive.placements().values()) == {1}
 
 
+def test_a_call_that_does_not_end_takes_no_worker_runs(clock: Clock) -> None:
+    """It is overdue, but still live, so that nobody else can be called: the campaign waits for its end."""
+    contacts = [MAGIC_NUMBERS["long_call"], *numbers(2)]
+    drive = campaign(clock, contacts=contacts, max_active_calls=1, timeout=600, redial_on=())
+
+    results = drive.to_the_end()
+
+    assert [each["outcome"] for each in results] == ["completed"] * 3
+    assert drive.worker_runs <= 6
+
+
+def test_who_waits_for_calls_that_do_not_end_is_not_called_after_the_dial_timeout(clock: Clock) -> None:
+    """The campaign ends then: it gave the call up before."""
+    contacts = [MAGIC_NUMBERS["long_call"], *numbers(2)]
+    limits: dict[str, Any] = {"timeout": 600, "dial_timeout": timedelta(minutes=20)}
+    drive = campaign(clock, contacts=contacts, max_active_calls=1, redial_on=(), **limits)
+    run = drive.runs.next_try()
+
+    with pytest.raises(exceptions.TelzinoTimeoutError):
+        drive.to_the_end(run)
+
+    assert [each["outcome"] for each in run.ti.xcoms["return_value"]] == [
+        "in_progress",
+        "not_called",
+        "not_called",
+    ]
+    assert drive.worker_runs <= 4
+
+
 # --- A clear ---
 
 
