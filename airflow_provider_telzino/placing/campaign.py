@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_telzino.hooks.telzino import TelzinoHook
 
+Check = Callable[[Mapping[str, Any], datetime, pendulum.DateTime], NotBefore | Never | None]
+
 OUTAGE_PAUSE = timedelta(minutes=1)  # until it tries again when Telzino is unavailable
 LIST_LAG = timedelta(seconds=15)  # after which the agent's list shows each call that was placed
 SHORTEST_PAUSE = timedelta(seconds=5)  # Airflow may consider a task that resumes sooner dead
@@ -250,7 +252,8 @@ class Campaign:
         wave = Wave(
             self._hook,
             self.agent_id,
-            check=self._check,
+            check=lambda contact: self._check(contact, self._rules.limits.check),
+            check_time=lambda contact: self._check(contact, self._rules.limits.check_time),
             confirm=self._confirm,
             is_killed=self._is_killed,
             marked=self._marked,
@@ -270,9 +273,9 @@ class Campaign:
         self.memory = replace(self.memory, settled=settled, known_until=_now())
         return result
 
-    def _check(self, contact: Contact) -> NotBefore | Never | None:
+    def _check(self, contact: Contact, check: Check) -> NotBefore | Never | None:
         try:
-            return self._rules.limits.check(contact.as_asked(), self._started, pendulum.now("UTC"))
+            return check(contact.as_asked(), self._started, pendulum.now("UTC"))
         except TelzinoError as error:
             error.args = (f"The contact at position {contact.position}: {error.args[0]}",)
             raise

@@ -55,7 +55,9 @@ class Wave:
     Args:
         hook: The hook of the task's connection.
         agent_id: The agent that calls.
-        check: Says whether a contact may be called now. It is asked directly before each POST.
+        check: Says whether a contact may be called now. It is asked before each POST.
+        check_time: Says the same from the time alone. It is asked directly before each POST, since the other
+            checks may take a while.
         confirm: Makes sure that this process still runs the task; raises if not.
         is_killed: Whether the task was killed meanwhile.
         marked: Returns a contact's metadata with the identity of this attempt.
@@ -70,6 +72,7 @@ class Wave:
         agent_id: str,
         *,
         check: Callable[[Contact], NotBefore | Never | None],
+        check_time: Callable[[Contact], NotBefore | Never | None],
         confirm: Callable[[], None],
         is_killed: Callable[[], bool],
         marked: Callable[[Ready[Contact]], Mapping[str, Any]],
@@ -79,6 +82,7 @@ class Wave:
         self._hook = hook
         self._agent_id = agent_id
         self._check = check
+        self._check_time = check_time
         self._confirm = confirm
         self._is_killed = is_killed
         self._marked = marked
@@ -144,17 +148,19 @@ class Wave:
 
     def _may_dial(self, contact: Contact) -> bool:
         self._require_alive()
-        answer = self._check(contact)
-        if isinstance(answer, NotBefore):
-            self.result.later.append(answer.moment)
-            return False
-        if isinstance(answer, Never):
-            self.result.never[contact.key] = answer
+        if not self._is_allowed(contact, self._check(contact)):
             return False
         if time.monotonic() - self._confirmed_at > CONFIRMED_FOR:
             self._confirm()
             self._confirmed_at = time.monotonic()
-        return True
+        return self._is_allowed(contact, self._check_time(contact))
+
+    def _is_allowed(self, contact: Contact, answer: NotBefore | Never | None) -> bool:
+        if isinstance(answer, NotBefore):
+            self.result.later.append(answer.moment)
+        elif isinstance(answer, Never):
+            self.result.never[contact.key] = answer
+        return answer is None
 
     def _require_alive(self) -> None:
         if self._is_killed():
