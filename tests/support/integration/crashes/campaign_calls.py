@@ -14,13 +14,15 @@ from tests.support.integration.crashes.calling import CallingSupervisor, calling
 from tests.support.integration.crashes.ledger import FINISHED, RunningTask
 
 DAG_ID, TASK_ID = "campaign_kills", "campaign"
-KILLS = {"worker": 7, "dialling worker": 7, "triggerer": 6}
+KILLS = {"worker": 5, "dialling worker": 7, "triggerer": 8}
 """How many there are in one run."""
-LIVES_FOR = {"worker": (0.0, 4.0), "triggerer": (2.0, 12.0)}
+LIVES_FOR = {"worker": (0.0, 20.0), "triggerer": (5.0, 20.0)}
 """How many seconds a task's process lives, and a triggerer after the end of the one before."""
+SPARED = 0.2  # the share of the processes of tasks that are not killed while there are kills left
+CALLS_PER_ANSWER = (60, 140)
+"""The number of calls between two of which the answer is lost."""
 CALLS_BEFORE = (1, 40)
 """The number of calls in a worker run after which a dialling worker is killed."""
-ANSWER_PAUSE = (5.0, 15.0)  # seconds between two lost answers, besides those of the error rate
 
 RESULT = """
 select state, try_number as tries,
@@ -51,7 +53,7 @@ class CampaignCalls(CallingSupervisor):
         give_up_at = time.monotonic() + time_limit
         deaths: dict[RunningTask, Death | None] = {}
         triggerer_at = self._later(*LIVES_FOR["triggerer"])
-        answer_at = self._later(*ANSWER_PAUSE)
+        calls = 0
         while (result := self._result(run_id))["state"] not in FINISHED:
             if time.monotonic() > give_up_at:
                 events = "\n".join(self.events)
@@ -62,10 +64,10 @@ class CampaignCalls(CallingSupervisor):
                 self.kill_component("triggerer")
                 self.done["triggerer"] += 1
                 triggerer_at = self._later(*LIVES_FOR["triggerer"])
-            if answer_at <= time.monotonic():
+            if len(self.sandbox.calls) >= calls and not self.sandbox.faults.waiting:
                 self.lose_an_answer()
                 self.done["answer"] += 1
-                answer_at = self._later(*ANSWER_PAUSE)
+                calls = len(self.sandbox.calls) + self.random.randint(*CALLS_PER_ANSWER)
             time.sleep(0.05)
         self.sandbox.faults.clear()
         return result
@@ -89,7 +91,7 @@ class CampaignCalls(CallingSupervisor):
 
     def _drawn(self, placed: int) -> Death | None:
         kinds = [kind for kind in ("worker", "dialling worker") if self._left(kind)]
-        if not kinds or self.random.random() < 0.3:
+        if not kinds or self.random.random() < SPARED:
             return None
         kind = self.random.choice(kinds)
         if kind == "worker":
