@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help demo ui test integration nightly test-matrix screenshots check lint format types fast-tests bench \
-	bench-airflow dist constraints setup system-packages clean
+	bench-airflow bench-campaign dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -70,6 +70,9 @@ bench: $(READY) ## Measure what a wait costs, compared with other ways to wait (
 
 bench-airflow: $(READY) ## The same for whole tasks of a real Airflow on PostgreSQL (15 minutes; QUICK=1: five)
 	@$(BIN)/python -m benchmarks.whole_tasks $(if $(QUICK),--quick)
+
+bench-campaign: $(READY) ## The same for a thousand calls in one task, and as many mapped tasks (20 minutes; QUICK=1: eight)
+	@$(BIN)/python -m benchmarks.campaigns $(if $(QUICK),--quick)
 
 dist: $(READY) ## Build the wheel and the sdist into dist/
 	@rm -rf dist

@@ -1,13 +1,14 @@
 """A Telzino that costs little, so that contenders are measured and not the server.
 
-It serves the reads of the documented API: a call, an agent's list, a token. Each run of a contender gets a
-*world* of its own, created by requests to ``/worlds`` (see :mod:`benchmarks.worlds`).
+It serves the documented API as far as a run needs it: calls, an agent's list, a token. Each run of a
+contender gets a *world* of its own, created by requests to ``/worlds`` (see :mod:`benchmarks.worlds`).
 
 ``python -m benchmarks.server`` listens on a free port of loopback and prints it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,10 @@ async def log_requests(
         response: web.StreamResponse = web.json_response({"error": "Service unavailable"}, status=503)
     else:
         response = await handler(request)
+    if agent.world.latency:
+        await asyncio.sleep(agent.world.latency)
+    if request.method == "POST":
+        agent.world.placed.answered_at = time.time()
     port = request.transport.get_extra_info("peername")[1] if request.transport else 0
     agent.world.log.add(now, request["statuses"], port)
     return response
@@ -51,6 +56,14 @@ def not_found() -> web.Response:
 async def token(request: web.Request) -> web.Response:
     """Return a token."""
     return web.json_response({"access_token": "bench-token", "token_type": "Bearer", "expires_in": 86400})
+
+
+@routes.post("/v1/agents/{agent}/outbound-calls")
+async def place_call(request: web.Request) -> web.Response:
+    """Place a call."""
+    agent, now = request["agent"], request["now"]
+    call = agent.world.place(agent, await request.json(), now)
+    return web.Response(body=call.as_json(RECORD, now), status=202, content_type="application/json")
 
 
 @routes.get("/v1/agents/{agent}/outbound-calls/{call}")
@@ -99,11 +112,11 @@ async def has_ended(request: web.Request) -> web.Response:
 
 @routes.post("/worlds/{name}")
 async def create_world(request: web.Request) -> web.Response:
-    """Create a world, and return the calls that are waited for."""
+    """Create a world, and return its agents and the calls that are waited for."""
     name = request.match_info["name"]
     world = worlds[name] = World(name, **await request.json())
     agents.update({agent.id: agent for agent in world.agents})
-    return web.json_response(world.waited())
+    return web.json_response({"agents": [agent.id for agent in world.agents], "calls": world.waited()})
 
 
 @routes.get("/worlds/{name}")
@@ -111,6 +124,12 @@ async def read_log(request: web.Request) -> web.Response:
     """Summarise the requests for a world."""
     limits = {name: float(value) for name, value in request.query.items()}
     return web.json_response(worlds[request.match_info["name"]].log.summary(**limits))
+
+
+@routes.get("/worlds/{name}/placed")
+async def read_placed(request: web.Request) -> web.Response:
+    """Summarise the calls that were placed in a world."""
+    return web.json_response(worlds[request.match_info["name"]].placed.summary())
 
 
 @routes.post("/worlds/{name}/outage")

@@ -27,6 +27,7 @@ class WorldHandle:
     """A world on the server."""
 
     url: str
+    agents: list[str]
     calls: list[tuple[str, str, float]]
     """Agent, call and end of each call that is waited for."""
 
@@ -34,6 +35,11 @@ class WorldHandle:
         """Summarise the requests between two times; see ``RequestLog.summary``."""
         limits = {"start": start, "end": end, "width": width}
         summary: dict[str, float] = _send("GET", self.url, params=limits)
+        return summary
+
+    def placed(self) -> dict[str, float]:
+        """Summarise the calls that were placed; see ``Placed.summary``."""
+        summary: dict[str, float] = _send("GET", f"{self.url}/placed")
         return summary
 
     def wait_for_request(self) -> None:
@@ -61,9 +67,9 @@ def server() -> Iterator[str]:
 def world(url: str, **what: Any) -> Iterator[WorldHandle]:
     """Create a world for one run, and drop it at the end."""
     world_url = f"{url}/worlds/{next(_numbers)}"
-    calls = [tuple(call) for call in _send("POST", world_url, json=what)]
+    created = _send("POST", world_url, json=what)
     try:
-        yield WorldHandle(world_url, calls)
+        yield WorldHandle(world_url, created["agents"], [tuple(call) for call in created["calls"]])
     finally:
         with contextlib.suppress(requests.RequestException):  # After Ctrl-C the server has ended, too.
             _send("DELETE", world_url)

@@ -79,3 +79,25 @@ def test_an_outage_ends_by_itself(url: str, hook: TelzinoHook) -> None:
 
         time.sleep(0.4)
         assert hook.get_call(call_id, agent_id, retry_for=0)["id"] == call_id
+
+
+def test_places_calls_that_end(url: str, hook: TelzinoHook) -> None:
+    """A call is placed as it was given, ends, and counts among those that were live at the same time."""
+    with world(url, waits=0, placed_last=(0.2, 0.2), latency=0.05) as there:
+        (agent_id,) = there.agents
+
+        placed = [
+            hook.place_call(number, None, {"n": number}, agent_id=agent_id)
+            for number in ("+18135550001", "+18135550002")
+        ]
+        time.sleep(0.3)
+        listed = list(hook.list_calls(agent_id=agent_id))
+
+        counted = there.placed()
+    assert [call["status"] for call in placed] == ["in_progress"] * 2
+    assert [(call["to_number"], call["request_metadata"], call["status"]) for call in listed] == [
+        ("+18135550002", {"n": "+18135550002"}, "completed"),
+        ("+18135550001", {"n": "+18135550001"}, "completed"),
+    ]
+    assert (counted["calls"], counted["most_live"]) == (2, 2)
+    assert counted["seconds"] >= 0.1
