@@ -203,10 +203,12 @@ def checked_context(call_context: object) -> str:
                 'reads like one: add a word to the template, as in "Details: {{ params.details }}".'
             )
         raise TelzinoArgumentError(f"`call_context` should be text, but is {_kind(call_context)}.{fix}")
-    if any("\ud800" <= character <= "\udfff" for character in call_context):
+    try:
+        call_context.encode()
+    except UnicodeEncodeError:
         raise TelzinoArgumentError(
             "`call_context` contains a lone surrogate, which is no character: it can't be sent as UTF-8."
-        )
+        ) from None
     if len(call_context) > MAX_CONTEXT_CHARACTERS:
         raise TelzinoArgumentError(
             f"`call_context` has {len(call_context):,} characters; "
@@ -229,25 +231,34 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
             f"`metadata` should be a mapping with text keys (a JSON object), but is {what}.{fix}"
         )
     try:
-        # Compact UTF-8, the smallest form of JSON, so that nothing is refused that the API may accept.
-        compact = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))
-        size = len(compact.encode())
+        size = _json_bytes(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise TelzinoArgumentError(
-            "`metadata` contains a value that JSON doesn't have (such as a date, a set or a lone surrogate). "
-            "Convert it to text or a number first."
-        ) from None
-    try:
-        json.dumps(dict(metadata), allow_nan=False)
-    except ValueError:
-        raise TelzinoArgumentError(
-            "`metadata` contains NaN or infinity, which JSON doesn't have. Omit it, or convert it to text."
-        ) from None
+        raise _not_json(metadata) from None
     if size > MAX_METADATA_BYTES:
         raise TelzinoArgumentError(
             f"`metadata` has {size:,} bytes as JSON; the API accepts at most {MAX_METADATA_BYTES:,}."
         )
     return dict(metadata)
+
+
+def _json_bytes(metadata: Mapping[str, Any], *, allow_nan: bool) -> int:
+    """Return the size of compact UTF-8, the smallest form of JSON, so that nothing that fits is refused."""
+    compact = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"), allow_nan=allow_nan)
+    return len(compact.encode())
+
+
+def _not_json(metadata: Mapping[str, Any]) -> TelzinoArgumentError:
+    """Build the error about metadata with a value that JSON doesn't have."""
+    try:
+        _json_bytes(metadata, allow_nan=True)
+    except (TypeError, ValueError, RecursionError):
+        return TelzinoArgumentError(
+            "`metadata` contains a value that JSON doesn't have (such as a date, a set or a lone surrogate). "
+            "Convert it to text or a number first."
+        )
+    return TelzinoArgumentError(
+        "`metadata` contains NaN or infinity, which JSON doesn't have. Omit it, or convert it to text."
+    )
 
 
 def checked_callback_url(callback_url: object) -> str:
