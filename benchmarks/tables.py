@@ -32,7 +32,7 @@ class Row:
 
 def at_most(what: str, limit: float, value: float, unit: str = "") -> Row:
     """Return the row of a figure that should not exceed a limit."""
-    return Row(what, f"≤ {limit:,g}{unit}", f"{value:,.4g}{unit}", value <= limit)
+    return Row(what, f"≤ {limit:,g}{unit}", f"{_rounded(value)}{unit}", value <= limit)
 
 
 def at_least(what: str, limit: float, value: float, unit: str) -> Row:
@@ -42,12 +42,17 @@ def at_least(what: str, limit: float, value: float, unit: str) -> Row:
 
 def exactly(what: str, target: float, value: float) -> Row:
     """Return the row of a figure that should have one value."""
-    return Row(what, f"= {target:g}", f"{value:.3g}", value == target)
+    return Row(what, f"= {target:,g}", _rounded(value), value == target)
 
 
 def figure(what: str, measured: str) -> Row:
     """Return the row of a figure without a target."""
     return Row(what, "-", measured)
+
+
+def _rounded(value: float) -> str:
+    """Return a figure with four digits, or as a whole number if it has more."""
+    return f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
 
 
 def target_table(rows: Iterable[Row]) -> str:
