@@ -44,7 +44,8 @@ test-matrix: $(READY) ## Run the unit tests on every line of Airflow, with Pytho
 
 screenshots: $(READY) ## Take the docs' pictures of web pages again
 	@TELZINO_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest \
-	  tests/integration/test_browser.py tests/integration/test_sandbox_page.py
+	  tests/integration/test_browser.py tests/integration/test_sandbox_page.py \
+	  tests/integration/test_campaign_report.py
 
 # Mypy needs one core, and most of the tests only wait.
 check: lint ## The quick loop: lint, types, fast tests (under a minute)

@@ -24,9 +24,8 @@ OLDER_AIRFLOWS = {
 FORM_PACKAGES = {"3.0.6": "apache-airflow-providers-fab"}
 """What an Airflow needs to render a connection form, if it doesn't depend on it."""
 
-COMPAT = "apache-airflow-providers-common-compat"
-COMPAT_RELEASED = "2025-12-20"
-"""The day by which the oldest common-compat that we support was released; Airflow 3.0 is older than that."""
+RELEASED_LATER = {"apache-airflow-providers-common-compat": "2025-12-20", "time-machine": "2025-12-20"}
+"""Packages of which we need a version that is younger than Airflow 3.0: the day by which it was released."""
 
 
 NEXT = "3.4.0b2"
@@ -64,11 +63,15 @@ def pin(output: Path, *arguments: str | Path) -> None:
 
 def pin_older(airflow: str, newest_day: str) -> None:
     """Pin an older Airflow and what the tests need, as of that day."""
-    newest_compat = f"{COMPAT}={max(newest_day, COMPAT_RELEASED)}"
+    later = [
+        option
+        for package, released in RELEASED_LATER.items()
+        for option in ("--exclude-newer-package", f"{package}={max(newest_day, released)}")
+    ]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
         requirement.write("\n".join(airflow_requirements(airflow)))
         requirement.flush()
-        as_of = ["--exclude-newer", newest_day, "--exclude-newer-package", newest_compat]
+        as_of = ["--exclude-newer", newest_day, *later]
         pin(constraints_file(airflow), *as_of, "--group", "test", requirement.name)
 
 

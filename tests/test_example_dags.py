@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,9 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.dag_test_run import CONTACTS, CORRECTED, RESULT_MARK
+from tests.support.dag_test_run import (
+    CALLED,
+    CONTACTS,
+    CORRECTED,
+    INVALID,
+    PLANNED,
+    RESULT_MARK,
+    example_names,
+    zone_at_noon,
+)
+from tests.support.installed_airflow import INSTALLED
 
 ROOT = Path(__file__).parent.parent
+END = "2026-11-27T10:00:00.123456+00:00"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example DAGs")]  # one process runs them all
 
@@ -172,6 +184,108 @@ def test_waiting_for_many_calls(runs: dict[str, Any]) -> None:
     assert "10 of 15 ended: 5 busy, 5 completed" in runs["log"]
 
 
+def test_a_campaign_with_a_report(runs: dict[str, Any]) -> None:
+    """The new contacts are called, two calls for one who was busy, and the table has their outcomes."""
+    run = runs["example_telzino_campaign"]
+
+    assert run["state"] == "success"
+    assert [(row["outcome"], row["attempts"]) for row in run["table"].values()] == [
+        ("completed", 1),
+        ("completed", 2),
+        ("failed", 1),
+        (None, None),  # it belongs to another run
+    ]
+    last_calls = {call["to_number"]: call for call in run["calls"]}
+    for row in list(run["table"].values())[:3]:
+        call = last_calls[row["to_number"]]
+        assert (row["call_id"], row["ended_at"]) == (call["id"], call["ended_at"])
+    assert run["pushed"]["report"] == f"file://{run['report_path']}"
+
+
+def test_the_report_of_a_campaign(runs: dict[str, Any]) -> None:
+    """It has the counts, needs no other file and no network, and names nobody."""
+    run = runs["example_telzino_campaign"]
+    report = run["report"]
+
+    tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", report)
+    assert tiles == [
+        ("contacts", "3"),
+        ("reached", "67%"),
+        ("calls", "4"),
+        ("calls per contact reached", "2.0"),
+    ]
+    _, spring, trial = re.findall(r"<tr><th>(.*?)</tr>", report, re.DOTALL)
+    assert re.findall(r"\w+", re.sub("<.*?>", " ", spring)) == ["Spring", "renewals", *"200002"]
+    assert re.findall(r"\w+", re.sub("<.*?>", " ", trial)) == ["Trial", "users", *"000101"]
+    assert report.count("<svg") == 3
+    for text in ("Spring renewals", "100% reached", "0% reached", "call 2", "not reached"):
+        assert f">{text}</text>" in report
+    assert "<script" not in report
+    assert [link for link in re.findall(r"(?:src|href)=[\"'](.*?)[\"']", report) if link[0] != "#"] == []
+    for identity, _, number, name, _ in CALLED:
+        assert number not in report
+        assert name is None or name not in report
+        assert str(run["table"][str(identity)]["call_id"]) not in report
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        ([], ["Nobody was to be called"]),
+        ([("A", "no_answer", 3, None)], ["0% reached"]),
+        ([("A", "rejected", 0, None), ("A", None, None, None), ("A", "voicemail", 1, END)], ["<td>3</td>"]),
+        ([("<b>$x^2$ & $y", "completed", 1, END)], ["&lt;b&gt;$x^2$ &amp; $y</th>", ">&lt;b&gt;$x^2$"]),
+    ],
+)
+def test_a_report_of_odd_outcomes(rows: list[tuple[Any, ...]], shown: list[str]) -> None:
+    """Nobody at all, nobody reached, no call, no outcome, an unknown one; and a name that is no markup."""
+    report = example_names("example_telzino_campaign")["report_page"]("run", rows)
+
+    for text in shown:
+        assert text in report
+
+
+@pytest.mark.skipif(INSTALLED < (3, 1), reason="Airflow has `ApprovalOperator` from 3.1 on")
+def test_a_plan_that_is_approved(runs: dict[str, Any]) -> None:
+    """A person sees the plan's counts, and all are called once it is approved."""
+    run = runs["approvals"]["approved"]
+
+    assert run["state"] == "success"
+    plan = run["pushed"]["plan"]
+    for text in (
+        "**2 contacts** get 6 calls",
+        plan["first_dial"],
+        plan["last_dial"],
+        f"| {zone_at_noon()[:7]}",
+    ):
+        assert text in run["seen"]["body"]
+    assert "invalid" not in run["seen"]["body"]
+    assert [call["to_number"] for call in run["calls"]] == [number for _, number, _ in PLANNED]
+    assert [result["outcome"] for result in run["pushed"]["call"]] == ["completed", "completed"]
+
+
+@pytest.mark.skipif(INSTALLED < (3, 1), reason="Airflow has `ApprovalOperator` from 3.1 on")
+def test_a_plan_that_is_rejected(runs: dict[str, Any]) -> None:
+    """Nobody is called. What is wrong with the contacts was in the plan, by position."""
+    run = runs["approvals"]["rejected"]
+
+    assert "**1 contacts are invalid.**" in run["seen"]["body"]
+    assert "- position 3: `to_number` should be a phone number in E.164 form" in run["seen"]["body"]
+    assert run["tasks"]["call"] == "skipped"
+    assert run["calls"] == []
+
+
+@pytest.mark.skipif(INSTALLED < (3, 1), reason="Airflow has `ApprovalOperator` from 3.1 on")
+def test_contacts_that_changed_after_the_approval(runs: dict[str, Any]) -> None:
+    """Nobody is called, and the task fails at its first try."""
+    run = runs["approvals"]["changed"]
+
+    assert run["seen"]["subject"] == "Call these contacts?"
+    assert run["tasks"]["call"] == run["state"] == "failed"
+    assert run["calls"] == []
+    assert "changed since its plan was approved" in runs["log"]
+
+
 def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
     """Nothing of the record but ids, statuses and times is in what the tasks wrote."""
     personal = [
@@ -184,6 +298,12 @@ def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
         if record[field]
     ]
     personal.append(CONTACTS[CORRECTED])
+    personal += [name for _, _, _, name, _ in CALLED if name]
+    for run in runs.get("approvals", {}).values():
+        personal += [
+            call[field] for call in run["calls"] for field in ("to_number", "summary_text", "call_context")
+        ]
+    personal += [*INVALID[1:], *(name for _, _, name in PLANNED)] if "approvals" in runs else []
     # Under `dag.test()` some Airflows log the messages between their processes, and 3.0 puts the variables of
     # a failed task's functions into a box (docs/versions.md).
     not_ours = ["[debug", "│"] if version("apache-airflow").startswith("3.0.") else ["[debug"]
@@ -192,7 +312,8 @@ def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
 
     for status in ("completed", "no_answer", "failed"):
         assert f"in_progress → {status} after" in log
-    assert len(personal) == 49
+
+    assert len(personal) == (72 if "approvals" in runs else 62)
     for text in personal:
         assert text not in log
         assert text.partition("\n")[0] not in log

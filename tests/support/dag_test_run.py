@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,12 +15,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
+from tests.support.installed_airflow import INSTALLED
 
 RESULT_MARK = "RESULT "
 """Begins the line with the results. Airflow may print more after it, when the process ends."""
@@ -53,8 +56,26 @@ CORRECTED = 4
 """The one whose number isn't E.164, until it is corrected after the first night."""
 
 
+CAMPAIGN = "example_telzino_campaign"
+CALLED = [
+    (1, "Spring renewals", MAGIC_NUMBERS["completed"], "Rosalind", None),
+    (2, "Spring renewals", MAGIC_NUMBERS["busy_then_completed"], "Marmaduke", None),
+    (3, "Trial users", MAGIC_NUMBERS["no_such_number"], None, None),
+    (4, "Trial users", MAGIC_NUMBERS["busy"], "Peregrine", "an earlier run"),
+]
+"""Those in the table of the campaign's example: id, list, number, name, and the run that has taken them."""
+
+APPROVAL = "example_telzino_campaign_approval"
+PLANNED = [(1, MAGIC_NUMBERS["completed"], "Clementine"), (2, MAGIC_NUMBERS["quick_hang_up"], "Barnaby")]
+"""Those in the table of the example with an approval: id, number, name."""
+INVALID = (3, "0815 4712", "Hortensia")
+"""One more, in the plan that is rejected."""
+
 AIRFLOW_2 = {
     "from airflow.sdk import dag, task": "from airflow.decorators import dag, task",
+    "from airflow.sdk import ObjectStoragePath, dag, task": (
+        "from airflow.decorators import dag, task; from airflow.io.path import ObjectStoragePath"
+    ),
     "from airflow.sdk import Param, dag, task": (
         "from airflow.decorators import dag, task; from airflow.models.param import Param"
     ),
@@ -62,16 +83,24 @@ AIRFLOW_2 = {
 """What the examples import, and how on Airflow 2.11."""
 
 
-def example_dag(name: str) -> Any:
-    """Load an example DAG; on Airflow 2.11 with the imports that it has there."""
+def example_dag(name: str, changes: Mapping[str, str] | None = None) -> Any:
+    """Load an example DAG, with changes to its text."""
+    return example_names(name, changes)[name]()
+
+
+def example_names(name: str, changes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what the file of an example defines; on Airflow 2.11 with the imports that it has there."""
     path = EXAMPLES / f"{name}.py"
     source = path.read_text()
+    for old, new in (changes or {}).items():
+        assert old in source, old
+        source = source.replace(old, new)
     if importlib.util.find_spec("airflow.sdk") is None:
         for on_3, on_2 in AIRFLOW_2.items():
             source = source.replace(on_3, on_2)
     names: dict[str, Any] = {"__name__": name, "__file__": str(path)}
     exec(compile(source, path, "exec"), names)  # noqa: S102  # our own file
-    return names[name]()
+    return names
 
 
 def fields(sandbox: Sandbox) -> dict[str, Any]:
@@ -123,6 +152,24 @@ def finish_after_the_first_poll(sandbox: Sandbox, call_id: str, status: str) -> 
     sandbox.finish(call_id, status)
 
 
+@contextlib.contextmanager
+def contacts_table(name: str, path: Path) -> Iterator[sqlite3.Connection]:
+    """Create the table that an example describes, in a database to which ``contacts_db`` connects."""
+    os.environ["AIRFLOW_CONN_CONTACTS_DB"] = json.dumps({"conn_type": "sqlite", "host": str(path)})
+    (create_table,) = re.findall(
+        r"CREATE TABLE .*?\n    \)", (EXAMPLES / f"{name}.py").read_text(), re.DOTALL
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.row_factory = sqlite3.Row
+        database.execute(create_table)
+        yield database
+
+
+def rows_by_id(database: sqlite3.Connection) -> dict[int, dict[str, Any]]:
+    """Return the whole table of contacts."""
+    return {row["id"]: dict(row) for row in database.execute("SELECT * FROM contacts")}
+
+
 INSERT = "INSERT INTO contacts (id, to_number, timezone, call_context) VALUES (?, ?, ?, ?)"
 
 
@@ -131,11 +178,6 @@ def run_nights(folder: Path) -> list[dict[str, Any]]:
 
     Each result has the table after that night, and all calls so far.
     """
-    path = str(folder / "contacts.db")
-    os.environ["AIRFLOW_CONN_CONTACTS_DB"] = json.dumps({"conn_type": "sqlite", "host": path})
-    (create_table,) = re.findall(
-        r"CREATE TABLE .*?\n    \)", (EXAMPLES / f"{NIGHTLY}.py").read_text(), re.DOTALL
-    )
     contacts = [
         (identity, number, zone_at_noon(), "Ask for the parcel.") for identity, number in CONTACTS.items()
     ]
@@ -143,17 +185,14 @@ def run_nights(folder: Path) -> list[dict[str, Any]]:
     dag = example_dag(NIGHTLY)
     dag.get_task("call").partial_kwargs["redial_delay"] = timedelta(0)
     nights: list[dict[str, Any]] = []
-    with Sandbox(speed=20) as sandbox, closing(sqlite3.connect(path, isolation_level=None)) as database:
+    with Sandbox(speed=20) as sandbox, contacts_table(NIGHTLY, folder / "nightly.db") as database:
         connect_by_environment(sandbox)
-        database.row_factory = sqlite3.Row
-        database.execute(create_table)
         database.executemany(INSERT, contacts)
         for night in range(3):
             if night == 1:
                 database.execute("UPDATE contacts SET to_number = ?, dag_run = NULL WHERE id = ?", corrected)
             run = run_dag(dag)
-            table = {row["id"]: dict(row) for row in database.execute("SELECT * FROM contacts")}
-            nights.append(run | {"table": table, "calls": sandbox.calls})
+            nights.append(run | {"table": rows_by_id(database), "calls": sandbox.calls})
     return nights
 
 
@@ -175,6 +214,55 @@ def run_batch() -> dict[str, Any]:
         return result | {"calls": sandbox.calls, "given": calls}
 
 
+def run_campaign(folder: Path) -> dict[str, Any]:
+    """Run the example of a campaign; the result also has the table, all calls and the report."""
+    os.environ["AIRFLOW_VAR_TELZINO_REPORTS"] = f"file://{folder}/reports"
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # where DAGs are parsed it isn't installed
+    dag = example_dag(CAMPAIGN, {"redial_delay=timedelta(hours=2)": "redial_delay=timedelta(0)"})
+    del sys.modules["matplotlib"]
+    with Sandbox(speed=20) as sandbox, contacts_table(CAMPAIGN, folder / "campaign.db") as database:
+        connect_by_environment(sandbox)
+        database.executemany(
+            "INSERT INTO contacts (id, list, to_number, name, dag_run, timezone) VALUES (?, ?, ?, ?, ?, ?)",
+            [(*contact, zone_at_noon()) for contact in CALLED],
+        )
+        run = run_dag(dag)
+        (report,) = (folder / "reports").iterdir()
+        found = {"table": rows_by_id(database), "calls": sandbox.calls, "report": report.read_text()}
+        return run | found | {"report_path": str(report)}
+
+
+def run_approvals(folder: Path) -> dict[str, Any]:
+    """Run the example with an approval: a plan that is approved, one that is rejected, one that is changed.
+
+    Each result has the calls of its run, and what the person saw.
+    """
+    from tests.support.approval import answering
+
+    results: dict[str, Any] = {}
+    for case, answer in (("approved", "Approve"), ("rejected", "Reject"), ("changed", "Approve")):
+        with Sandbox(speed=20) as sandbox, contacts_table(APPROVAL, folder / f"{case}.db") as database:
+            connect_by_environment(sandbox)
+            database.executemany(
+                "INSERT INTO contacts (id, to_number, name, timezone) VALUES (?, ?, ?, ?)",
+                [
+                    (*contact, zone_at_noon())
+                    for contact in (*PLANNED, *([INVALID] if case == "rejected" else []))
+                ],
+            )
+
+            def change(case: str = case, database: Path = folder / f"{case}.db") -> None:
+                if case == "changed":
+                    with closing(sqlite3.connect(database, isolation_level=None)) as own:
+                        own.execute("UPDATE contacts SET name = 'Theodora' WHERE id = 2")
+
+            dag = example_dag(APPROVAL)
+            with answering(APPROVAL, answer, first=change) as seen:
+                run = run_dag(dag)
+            results[case] = run | {"calls": sandbox.calls, "seen": seen}
+    return results
+
+
 def main() -> None:
     """Run the waiting example for each status that the arguments name, then those that place calls."""
     results: dict[str, Any] = {}
@@ -193,6 +281,9 @@ def main() -> None:
             results[name] = run_example(name, conf) | {"calls": sandbox.calls}
     with tempfile.TemporaryDirectory() as folder:
         results[NIGHTLY] = run_nights(Path(folder))
+        results[CAMPAIGN] = run_campaign(Path(folder))
+        if INSTALLED >= (3, 1):
+            results["approvals"] = run_approvals(Path(folder))
     print(RESULT_MARK + json.dumps(results, default=str))
 
 
