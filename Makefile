@@ -14,8 +14,8 @@ MAKEFLAGS += --no-print-directory
 # Hundreds of processes import Airflow here: without its byte code each would compile it for 4 s.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test integration nightly test-matrix screenshots check lint format types fast-tests bench \
-	bench-airflow bench-campaign dist constraints setup system-packages clean
+.PHONY: help demo demo-campaign ui test integration nightly test-matrix screenshots check lint format types \
+	fast-tests bench bench-airflow bench-campaign dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -24,7 +24,10 @@ help: ## Show this list
 demo: $(READY) ## Run a call through a real Airflow and show it live (about a minute)
 	@$(BIN)/python -m devtools.demo
 
-ui: $(READY) ## The same, then keep Airflow's web interface running until Ctrl-C
+demo-campaign: $(READY) ## Call 200 contacts in one task, show it live and draw the report (under 3 minutes)
+	@$(BIN)/python -m devtools.campaign_demo
+
+ui: $(READY) ## The first demo, then keep Airflow's web interface running until Ctrl-C
 	@$(BIN)/python -m devtools.demo --ui
 
 test: $(READY) ## Run the tests, with coverage of the package
