@@ -29,7 +29,6 @@ from airflow_provider_telzino.placing.task_state import (
     StoredCalls,
     TaskState,
     UnreadableError,
-    UnwritableError,
 )
 from airflow_provider_telzino.placing.wave import Wave, WaveResult
 from airflow_provider_telzino.rules.attempts import RedialRules
@@ -281,19 +280,9 @@ class Campaign:
             raise
 
     def _confirm(self) -> None:
-        try:
-            self._state.store_dialling(self.agent_id, self._started, self.run.generation)
-            is_running = self._state.is_running()
-        except (UnreadableError, UnwritableError) as error:
-            raise self._unknown(
-                f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
-                "unavailable, or another process is running the task."
-            ) from error
-        if not is_running:
-            raise TelzinoError(
-                "The task was marked or cleared, so it places no more calls.",
-                conn_id=self._hook.telzino_conn_id,
-            )
+        self._state.confirm_dialling(
+            self.agent_id, self._started, self.run.generation, conn_id=self._hook.telzino_conn_id
+        )
 
     def _marked(self, ready: Ready[Contact]) -> Mapping[str, Any]:
         run = contact_run(self.run, ready.contact.key)

@@ -25,7 +25,6 @@ from airflow_provider_telzino.placing.task_state import (
     StoredCalls,
     TaskState,
     UnreadableError,
-    UnwritableError,
 )
 from airflow_provider_telzino.rules import search as rules
 from airflow_provider_telzino.rules.attempts import (
@@ -146,7 +145,9 @@ class CallPlacer:
         def before_send() -> None:
             try:
                 check()
-                self._store_dialling()
+                self._state.confirm_dialling(
+                    *(self.agent_id, self.started, self.run.generation), conn_id=self._hook.telzino_conn_id
+                )
                 check_again()
             except BaseException:
                 # Nothing is sent, and whatever was sent before has placed no call.
@@ -314,15 +315,6 @@ class CallPlacer:
         ) from lost
 
     # --- What is stored ---
-
-    def _store_dialling(self) -> None:
-        try:
-            self._state.store_dialling(self.agent_id, self.started, self.run.generation)
-        except UnwritableError as error:
-            raise self._unknown(
-                f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
-                "unavailable, or another process is running the task."
-            ) from error
 
     def _store_calls(self) -> None:
         calls = [CallId.of({"agent_id": self.agent_id, **call}) for call in self.history.attempts]

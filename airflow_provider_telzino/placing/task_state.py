@@ -13,7 +13,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_telzino.api.arguments import checked_agent_id, checked_call_id
-from airflow_provider_telzino.exceptions import TelzinoConfigurationError
+from airflow_provider_telzino.exceptions import (
+    TelzinoConfigurationError,
+    TelzinoError,
+    TelzinoUnknownPlacementError,
+)
 from airflow_provider_telzino.models import parsed_time
 from airflow_provider_telzino.version_compat import current_state, task_state_retention, task_state_store
 
@@ -158,6 +162,28 @@ class TaskState:
         known = self._stored or StoredCalls(started, generation)
         stored = replace(known, started=started, generation=generation, expanded_at=expanded_at)
         self._try_to_write(stored, "when this task started")
+
+    def confirm_dialling(
+        self, agent_id: str, started: datetime, generation: int | str | None, *, conn_id: str
+    ) -> None:
+        """Store that the task is about to dial, and make sure that it still may.
+
+        Raises:
+            TelzinoUnknownPlacementError: It could not be stored, or Airflow can't be asked.
+            TelzinoError: A person has marked or cleared the task.
+        """
+        try:
+            self.store_dialling(agent_id, started, generation)
+            is_running = self.is_running()
+        except (UnreadableError, UnwritableError) as error:
+            raise TelzinoUnknownPlacementError(
+                f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
+                "unavailable, or another process is running the task. So that nobody is called twice, the "
+                "task dials no more. A retry searches again.",
+                conn_id=conn_id,
+            ) from error
+        if not is_running:
+            raise TelzinoError("The task was marked or cleared, so it dials no more.", conn_id=conn_id)
 
     def store_dialling(self, agent_id: str, started: datetime, generation: int | str | None) -> None:
         """Store that the task is about to dial.
