@@ -109,7 +109,7 @@ def clears_delete_task_state(task_instance: Any) -> bool:
 
 
 def current_state(context: Any) -> str | None:
-    """Ask Airflow for the state of the task that runs: another than ``running`` if a person has marked it.
+    """Ask Airflow for the state of the task that runs, which a person may have marked.
 
     Returns:
         ``None`` if it can't tell: in a task loop, the iterations have one name.

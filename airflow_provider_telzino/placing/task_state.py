@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 KEY = "telzino_call"
 """Never rename it: running tasks would forget their calls."""
 
+TAKEN = frozenset(
+    ("success", "failed", "skipped", "upstream_failed", "removed", "restarting", "up_for_retry")
+)
+"""The states of a task that isn't this process's any more. Under ``dag.test()``, one may be ``scheduled``
+or ``queued`` while it runs."""
+
 
 class UnreadableError(Exception):
     """The task state cannot be read now, or holds something that we did not write. It may not be empty."""
@@ -145,13 +151,13 @@ class TaskState:
         return self._stored
 
     def is_running(self) -> bool:
-        """Whether Airflow still has the task as running. It accepts the state of one that a person marked.
+        """Whether the task is still this process's. Airflow also stores the state of one that was marked.
 
         Raises:
             UnreadableError: It can't be asked now.
         """
         try:
-            return current_state(self._context) in (None, "running")
+            return current_state(self._context) not in TAKEN
         except Exception as error:  # as in `read`
             raise UnreadableError(type(error).__name__) from error
 
