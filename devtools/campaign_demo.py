@@ -200,7 +200,7 @@ def follow(stage: Stage, run_id: str) -> str:
             if is_terminal:
                 live.update(picture(now, tasks, seconds), refresh=True)
             elif time.monotonic() >= next_line or state in FINISHED_RUN_STATES:
-                stage.console.print(line(now, tasks, seconds), highlight=False)
+                stage.console.print(line(now, tasks, seconds), highlight=False, soft_wrap=True)
                 next_line = time.monotonic() + LINE_INTERVAL
             if state in FINISHED_RUN_STATES:
                 return state

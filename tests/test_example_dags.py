@@ -229,18 +229,27 @@ def test_the_report_of_a_campaign(runs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "shown"),
+    ("rows", "charts", "shown"),
     [
-        ([], ["Nobody was to be called"]),
-        ([("A", "no_answer", 3, None)], ["0% reached"]),
-        ([("A", "rejected", 0, None), ("A", None, None, None), ("A", "voicemail", 1, END)], ["<td>3</td>"]),
-        ([("<b>$x^2$ & $y", "completed", 1, END)], ["&lt;b&gt;$x^2$ &amp; $y</th>", ">&lt;b&gt;$x^2$"]),
+        ([], 0, ["Nobody was to be called"]),
+        ([("A", "no_answer", 3, None)], 2, ["0% reached"]),  # without a time there is no chart over time
+        (
+            [("A", "rejected", 0, None), ("A", None, None, None), ("A", "voicemail", 1, END)],
+            3,
+            ["<td>3</td>"],
+        ),
+        (
+            [("<b>$x^2$ & y", "completed", 1, END)],
+            3,
+            ["&lt;b&gt;$x^2$ &amp; y</th>", ">&lt;b&gt;$x^2$ &amp; y</text>"],
+        ),
     ],
 )
-def test_a_report_of_odd_outcomes(rows: list[tuple[Any, ...]], shown: list[str]) -> None:
+def test_a_report_of_odd_outcomes(rows: list[tuple[Any, ...]], charts: int, shown: list[str]) -> None:
     """Nobody at all, nobody reached, no call, no outcome, an unknown one; and a name that is no markup."""
     report = example_names("example_telzino_campaign")["report_page"]("run", rows)
 
+    assert report.count("<svg") == charts
     for text in shown:
         assert text in report
 
