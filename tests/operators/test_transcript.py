@@ -99,8 +99,11 @@ def test_pages_are_small(sandbox: Sandbox, record: dict[str, Any]) -> None:
     assert [request.query["limit"] for request in sandbox.requests] == ["20", "20"]
 
 
-def test_a_further_search_reads_only_the_newest(sandbox: Sandbox, record: dict[str, Any]) -> None:
+def test_a_further_search_reads_only_the_newest(
+    sandbox: Sandbox, record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until the last search, which reads all of them again: the order of call logs isn't documented."""
+    MovableTime(monkeypatch)
     for _ in range(45):
         sandbox.add_call("completed")
 
