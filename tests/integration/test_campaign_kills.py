@@ -1,7 +1,8 @@
-"""A campaign of 1,000 contacts whose workers and triggerer are killed at random, with 1 % lost answers.
+"""A campaign whose workers and triggerer are killed at random, with 1 % lost answers.
 
 The sandbox is the independent witness: it has all calls that were placed, and when each of them was live.
-``TELZINO_CRASH_ROUNDS=5`` calls five lists, ``TELZINO_CRASH_SEED=...`` draws other moments.
+``TELZINO_CRASH_ROUNDS=2`` calls two lists of 1,000 contacts, with 20 kills each, instead of one that has a
+quarter of both; ``TELZINO_CRASH_SEED=...`` draws other moments.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from airflow_provider_telzino.sandbox.lifecycle import Outcome
 from tests.conftest import ReportCount
 from tests.integration.dags.campaign_kills.campaign_kills import MAX_ACTIVE
 from tests.support.decided_outcomes import decide_outcomes
-from tests.support.integration.crashes.campaign_calls import KILLS, CampaignCalls, campaign_calls
+from tests.support.integration.crashes.campaign_calls import (
+    CONTACTS,
+    KILLS,
+    ROUNDS,
+    CampaignCalls,
+    campaign_calls,
+)
 from tests.support.live_calls import most_live
 from tests.support.programs import needs
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("campaign kills"), needs("postgres", "initdb")]
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
-CONTACTS = 1_000
 LIST_LAG = 2.0  # seconds
 TIME_LIMIT = 900.0  # seconds for one list, on a busy machine
 
