@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoArgumentError,
     TelzinoContactsOutcomeError,
     TelzinoError,
+    TelzinoPlanChangedError,
     TelzinoTimeoutError,
     TelzinoTransientError,
 )
@@ -284,16 +286,32 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                 contacts, rejects = self._read_contacts(context)
                 if self.is_dry_run:
                     return self._plan(contacts, rejects, agent_id)
-                if self.needs_approval:
-                    settings = self._settings(agent_id)
-                    check_approval(self.approved_plan, fingerprint_of(contacts, **settings))
-                if rejects:
-                    raise contacts_error(contacts, rejects)
+                problem = self._why_not(contacts, rejects, agent_id)
+                if problem is not None and stored is None and read_task_run(context).is_first:
+                    raise problem
+            if problem is not None:  # Calls may be live, and their outcomes are not to be lost.
+                self.log.warning("%s The campaign waits for its live calls, and dials no more.", problem)
             memory = CampaignMemory() if stored is None else CampaignMemory.restored(stored, contacts)
-            while isinstance(step := self._run_once(context, hook, agent_id, contacts, memory), Waiting):
+            rules = self.rules if problem is None else replace(self.rules, may_dial=False)
+            while isinstance(
+                step := self._run_once(context, hook, agent_id, contacts, rules, memory), Waiting
+            ):
                 memory = step.memory
                 self._wait(step, contacts)
-        return self._end(context, step)
+        return self._end(context, step, problem)
+
+    def _why_not(
+        self, contacts: Sequence[Contact], rejects: Sequence[Reject], agent_id: str
+    ) -> TelzinoError | None:
+        """Return why nobody may be called; ``None`` if contacts and plan are in order."""
+        try:
+            if self.needs_approval:
+                settings = self._settings(agent_id)
+                check_approval(self.approved_plan, fingerprint_of(contacts, **settings))
+        except (TelzinoArgumentError, TelzinoPlanChangedError) as error:
+            error.conn_id = error.conn_id or self.telzino_conn_id
+            return error
+        return contacts_error(contacts, rejects) if rejects else None
 
     def _run_once(
         self,
@@ -301,6 +319,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         hook: TelzinoHook,
         agent_id: str,
         contacts: Sequence[Contact],
+        rules: CampaignRules,
         memory: CampaignMemory,
     ) -> Waiting | CampaignResults:
         """Find out where each contact is, and dial; an outage of Telzino only delays that."""
@@ -309,7 +328,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             agent_id,
             context,
             self.log,
-            rules=self.rules,
+            rules=rules,
             memory=memory,
             is_killed=lambda: self._is_killed,
         )
@@ -361,16 +380,20 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
 
     # --- The end ---
 
-    def _end(self, context: Context, results: CampaignResults) -> list[dict[str, Any]]:
+    def _end(
+        self, context: Context, results: CampaignResults, problem: TelzinoError | None
+    ) -> list[dict[str, Any]]:
         """Push all outcomes; then end the task according to them."""
         summary = results.summary
         self.log.info("The campaign is over: %s.", counts_text(summary.outcomes))
         bad = summary.failed(self.fail_on)
         if self.do_xcom_push:
             context["ti"].xcom_push(key=SUMMARY, value=summary.to_json())
-            if bad or results.overdue:  # a task that fails returns nothing
+            if bad or results.overdue or problem:  # a task that fails returns nothing
                 self._push(context, results.rows)
         with self._softly():
+            if problem is not None:
+                raise problem
             if results.overdue:
                 raise TelzinoTimeoutError(
                     f"Of its calls, {results.overdue:,} had not ended {self.rules.timeout} after they were "

@@ -70,6 +70,8 @@ class CampaignRules:
     max_active: int
     timeout: timedelta
     """How long after it was placed a call is waited for."""
+    may_dial: bool = True
+    """Whether anybody may be called. Otherwise the campaign only waits for the calls that are live."""
 
 
 @dataclass(frozen=True)
@@ -166,30 +168,28 @@ class Campaign:
     # --- What was dialled so far ---
 
     def _find_calls(self, contacts: Sequence[Contact]) -> tuple[CampaignCalls, Standing[Contact]]:
-        """Read the agent's list, and read it again later if it may not show all calls yet."""
-        began = _now()
+        """Read the agent's list, as soon as it is sure to show all calls that were placed."""
         if self._may_have_unlisted_calls():  # placed before now
-            self.memory = replace(self.memory, known_until=began)
-        known_until = self.memory.known_until or began - LIST_LAG
+            self.memory = replace(self.memory, known_until=_now())
+        known_until = self.memory.known_until or _now() - LIST_LAG
         # Usually the task has waited for so long. It has not if its trigger was refused.
-        left = (known_until + LIST_LAG - began).total_seconds()
-        pauses = (0.0, left) if left > 0 else (0.0,)
+        left = (known_until + LIST_LAG - _now()).total_seconds()
+        if left > 0:
+            self._log.info(
+                "The agent's list may not show yet whom this task has called. Reading it in %.0f s.", left
+            )
+            CallSearch.sleep(left)
         # Without a limit: a campaign that knows only some of its calls would place the others again.
-        plan = SearchPlan(self.run.since, sys.maxsize, pauses, is_exhaustive=True)
+        plan = SearchPlan(self.run.since, sys.maxsize, (0.0,), is_exhaustive=True)
         search = CallSearch(self._hook, self.agent_id, self.run, self._log, keep=bare_call)
-        found: dict[str, Record] = {}
         try:
-            for each_pass in search.passes(plan):
-                found |= {call["id"]: call for call in each_pass}
-                calls, standing = self._stand(contacts, list(found.values()))
-                if not standing.ready:  # nobody to be called twice
-                    break
+            (found,) = search.passes(plan)
         except InconclusiveSearchError as error:
             if isinstance(error.__cause__, TelzinoTransientError):
                 raise error.__cause__ from None
             raise self._unknown(f"Could not determine which calls were placed before. {error}") from error
         self.memory = replace(self.memory, known_until=known_until)
-        return calls, standing
+        return self._stand(contacts, found)
 
     def _may_have_unlisted_calls(self) -> bool:
         """Whether an earlier process may have placed calls that the list doesn't show yet."""
@@ -233,7 +233,9 @@ class Campaign:
             self.run,
             self._rules.redialling,
             self._theirs(now),
-            last_dial=self._theirs(self._started + self._rules.limits.dial_timeout),
+            last_dial=self._theirs(
+                self._started + self._rules.limits.dial_timeout if self._rules.may_dial else now
+            ),
             settled=self.memory.settled,
         )
         return calls, standing

@@ -742,17 +742,32 @@ def test_a_plan_that_is_missing_at_run_time_approves_nothing(clock: Clock) -> No
         run.step("execute")
 
 
-def test_contacts_that_change_while_it_runs_are_not_approved(clock: Clock) -> None:
-    """A campaign that is under way dials nobody of whom the plan didn't know."""
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize(
+    ("added", "error"),
+    [(COMPLETES, exceptions.TelzinoPlanChangedError), ("0815", exceptions.TelzinoArgumentError)],
+)
+def test_contacts_that_change_while_it_runs_lose_no_outcome(
+    clock: Clock, added: str, error: type[Exception], crashes: bool
+) -> None:
+    """It dials no more, waits for the calls that are live, pushes all outcomes, and fails."""
     people = numbers(4)
     plan = plan_of(clock, list(people), max_active_calls=1, redial_on=())
-    drive = campaign(clock, contacts=lambda: people, max_active_calls=1, redial_on=(), approved_plan=plan)
-    drive.before_resume = lambda _: people.append(COMPLETES)
+    drive = campaign(
+        clock, contacts=lambda: people, max_active_calls=1, redial_on=(), approved_plan=plan, retries=1
+    )
+    run = drive.runs.next_try()
+    deferral = drive.step(run, "execute")
+    people.append(added)
+    if crashes:
+        run = drive.runs.next_try()
 
-    with pytest.raises(exceptions.TelzinoPlanChangedError):
-        drive.to_the_end()
+    with pytest.raises(error):
+        drive.to_the_end(run) if crashes else drive.carry_on(run, deferral)
 
     assert len(drive.sandbox.calls) == 1
+    results = outcomes(run.ti.xcoms["return_value"])
+    assert results[:2] == [(people[0], "completed", 1), (people[1], "not_called", 0)]
 
 
 # --- Arguments ---
