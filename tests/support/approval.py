@@ -55,7 +55,7 @@ def _answer(dag_id: str, answer: str, first: Callable[[], None]) -> dict[str, st
         .join(tasks, tasks.c.id == questions.c.ti_id)
         .where(
             tasks.c.dag_id == dag_id,
-            tasks.c.state.in_(["deferred", "awaiting_input"]),
+            tasks.c.state == "awaiting_input",
             questions.c.responded_at.is_(None),
         )
     )
@@ -70,10 +70,7 @@ def _answer(dag_id: str, answer: str, first: Callable[[], None]) -> dict[str, st
         question.responded_by = {"id": "1", "name": "A person"}
         question.chosen_options = [answer]
         question.params_input = {}
-        if hasattr(
-            question, "as_resume_event_payload"
-        ):  # from Airflow 3.3 on no trigger waits for the answer
-            task: Any = session.get(TaskInstance, task_instance_id)
-            event = TriggerEvent(question.as_resume_event_payload())
-            trigger.handle_event_submit(event, task_instance=task, session=session)
+        task: Any = session.get(TaskInstance, task_instance_id)
+        event = TriggerEvent(question.as_resume_event_payload())
+        trigger.handle_event_submit(event, task_instance=task, session=session)
         return {"subject": question.subject, "body": question.body}
