@@ -94,7 +94,11 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{package}.triggers.call", f"{package}.triggers.batch"],
+                "python-modules": [
+                    f"{package}.triggers.call",
+                    f"{package}.triggers.batch",
+                    f"{package}.triggers.ended_calls",
+                ],
             }
         ],
         "extra-links": [f"{package}.waiting.call_link.TelzinoCallLink"],

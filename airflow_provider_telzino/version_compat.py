@@ -47,6 +47,25 @@ def triggers_can_run_tasks() -> bool:
     return hasattr(BaseTrigger, "render_template_fields")  # All of that came with the same release.
 
 
+def event_trigger_base() -> Any:
+    """Return the base class of the triggers that an ``AssetWatcher`` takes.
+
+    Airflow 2 has neither. There it is the base class of all triggers, so that the module can be imported.
+    """
+    from airflow.triggers import base  # not at DAG parse, unless a watcher asks
+
+    return getattr(base, "BaseEventTrigger", base.BaseTrigger)
+
+
+def asset_state_stores(trigger: Any) -> list[Any]:
+    """Return what Airflow keeps for each asset that a trigger watches (from 3.3); empty on an older one.
+
+    A trigger that several assets have belongs to all of them. Airflow lists them nowhere in public.
+    """
+    accessors = getattr(trigger, "asset_state_store", None)
+    return [] if accessors is None else list(accessors._by_name.values())
+
+
 def due_date(dag_run: Any) -> datetime | None:
     """Return when a DAG run was due: its ``run_after`` (Airflow 3), or the end of its data interval (2)."""
     due = getattr(dag_run, "run_after", None) or getattr(dag_run, "data_interval_end", None)

@@ -50,6 +50,7 @@ from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E40
 from airflow_provider_telzino.triggers import base  # noqa: E402
 from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
+from airflow_provider_telzino.triggers.ended_calls import TelzinoCallEndedTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.start import TelzinoCallStartTrigger  # noqa: E402
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         TelzinoGetTranscriptOperator,
         TelzinoCallBatchTrigger,
         TelzinoCallTrigger,
+        TelzinoCallEndedTrigger,
         TelzinoCallStartTrigger,
     ):
         monkeypatch.setattr(logging_class, "log", plain)

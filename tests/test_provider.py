@@ -75,6 +75,13 @@ def test_every_module_that_it_names_exists() -> None:
         assert (PACKAGE.parent / (module.replace(".", "/") + ".py")).is_file()
 
 
+def test_it_names_the_triggers() -> None:
+    """All but the one that only begins tasks in the triggerer, which nobody writes into a DAG."""
+    (found,) = [each["python-modules"] for each in get_provider_info()["triggers"]]
+
+    assert {name.rpartition(".")[2] for name in found} == {"call", "batch", "ended_calls"}
+
+
 def test_the_form_is_the_same_on_old_and_new_airflow() -> None:
     """Hook methods (to 3.1) and provider info (from 3.2) come from one source."""
     (connection_type,) = get_provider_info()["connection-types"]
@@ -167,7 +174,9 @@ print(json.dumps([modules, [str(each.message) for each in caught if each.filenam
     assert warned == []
 
 
-@pytest.mark.parametrize("module", ["sensors.call", "sensors.batch", "operators.call", "hooks.telzino"])
+@pytest.mark.parametrize(
+    "module", ["sensors.call", "sensors.batch", "operators.call", "hooks.telzino", "triggers.ended_calls"]
+)
 def test_imports_are_lean(module: str) -> None:
     """Every DAG parse and every worker start pays for an import, so no HTTP library and no web server."""
     code = f"""
@@ -264,12 +273,14 @@ def test_public_names_are_where_the_interface_says() -> None:
         from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor
         from airflow_provider_telzino.sensors.call import TelzinoCallSensor
         from airflow_provider_telzino.triggers.call import TelzinoCallTrigger
+        from airflow_provider_telzino.triggers.ended_calls import TelzinoCallEndedTrigger
 
     for public in (
         Call,
         CallStatus,
         TelzinoAsyncHook,
         TelzinoCallBatchSensor,
+        TelzinoCallEndedTrigger,
         TelzinoCallSensor,
         TelzinoCallTrigger,
         TelzinoError,

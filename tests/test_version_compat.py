@@ -185,6 +185,27 @@ def test_the_state_of_a_task(row: Row) -> None:
             version_compat.task_state_retention()
 
 
+def test_the_base_class_of_watchers() -> None:
+    """Airflow 2 has none, and only there another one stands in for it."""
+    base = version_compat.event_trigger_base()
+
+    assert base.__name__ == ("BaseTrigger" if INSTALLED < (3, 0) else "BaseEventTrigger")
+
+
+def test_the_states_of_assets(row: Row) -> None:
+    """A watcher has one for each of its assets, on an Airflow that keeps the state of assets and tasks."""
+    if not row.keeps_task_state:
+        assert version_compat.asset_state_stores(SimpleNamespace()) == []
+        return
+    from airflow.sdk import Asset
+    from airflow.sdk.execution_time.context import AssetStateStoreAccessors
+
+    accessors = AssetStateStoreAccessors(inlets=[Asset("one"), Asset("two")])
+
+    assert len(version_compat.asset_state_stores(SimpleNamespace(asset_state_store=accessors))) == 2
+    assert version_compat.asset_state_stores(SimpleNamespace(asset_state_store=None)) == []
+
+
 def test_a_connection_is_given_by_the_asynchronous_way(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever way this version has, if the supervisor is a triggerer's, or if there is none."""
     monkeypatch.setenv("AIRFLOW_CONN_TELZINO_DEFAULT", json.dumps({"conn_type": "telzino", "host": "a"}))

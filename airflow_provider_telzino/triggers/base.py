@@ -17,7 +17,7 @@ apache/airflow issues 66374, 67287, 72716).
 """
 
 
-class TelzinoTrigger(BaseTrigger):
+class KeptArguments:
     """A trigger that keeps each argument in an attribute of the same name."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -26,6 +26,10 @@ class TelzinoTrigger(BaseTrigger):
         return f"{kind.__module__}.{kind.__name__}", {
             name: getattr(self, name) for name in inspect.signature(kind).parameters
         }
+
+
+class TelzinoTrigger(KeptArguments, BaseTrigger):
+    """A trigger that a task waits for."""
 
     async def stay_deferred(self, since: float) -> None:
         """Wait until the task may resume on a worker.
