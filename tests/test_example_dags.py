@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.dag_test_run import (
     INVALID,
     PLANNED,
     RESULT_MARK,
+    example_dag,
     example_names,
     zone_at_noon,
 )
@@ -307,6 +309,20 @@ def test_contacts_that_changed_after_the_approval(runs: dict[str, Any]) -> None:
     assert run["tasks"]["call"] == run["state"] == "failed"
     assert run["calls"] == []
     assert "changed since its plan was approved" in runs["log"]
+
+
+@pytest.mark.skipif(INSTALLED < (3, 0), reason="Airflow 2 has no watchers")
+def test_several_events_in_one_run() -> None:
+    """Airflow collects events, and a restart of the triggerer repeats some: each call is handled once."""
+    payloads = [{"call_id": call, "agent_id": "agent", "status": "busy"} for call in ("a", "b", "a")]
+    events = [SimpleNamespace(extra={"from_trigger": True, "payload": payload}) for payload in payloads]
+    calls = example_dag("example_telzino_call_ended").get_task("calls").python_callable
+
+    assert calls(triggering_asset_events={"asset": events[:1], "another": events[1:]}) == [
+        {"id": "a", "agent_id": "agent"},
+        {"id": "b", "agent_id": "agent"},
+    ]
+    assert calls(triggering_asset_events={}) == []
 
 
 def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:

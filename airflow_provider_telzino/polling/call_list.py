@@ -119,8 +119,8 @@ async def list_polls(conn_id: str, agent_id: str | None, interval: float) -> Asy
                 await poll.page(1)
             except (TelzinoError, ConnectionUnusableError) as error:
                 log.error(
-                    "The calls of agent %s can't be watched: %s Trying again in %.0f s.",
-                    *(agent_id or "of the connection", error, REFUSED_PAUSE),
+                    "The calls of %s can't be watched: %s Trying again in %.0f s.",
+                    *(agent_name(agent_id), error, REFUSED_PAUSE),
                 )
                 await asyncio.sleep(REFUSED_PAUSE)
                 continue
@@ -128,6 +128,11 @@ async def list_polls(conn_id: str, agent_id: str | None, interval: float) -> Asy
             await asyncio.sleep(interval * _uniform(1 - JITTER, 1 + JITTER))
     finally:
         await channel.release()
+
+
+def agent_name(agent_id: str | None) -> str:
+    """Name an agent in a log."""
+    return f"agent {agent_id}" if agent_id else "the connection's agent"
 
 
 async def ended_in(poll: ListPoll, watch: EndedCalls) -> AsyncIterator[EndedCall]:

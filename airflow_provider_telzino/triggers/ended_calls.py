@@ -13,7 +13,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_telzino.api.arguments import checked_optional_agent_id
 from airflow_provider_telzino.exceptions import TelzinoError
 from airflow_provider_telzino.hooks.telzino import DEFAULT_CONN_ID
-from airflow_provider_telzino.polling.call_list import ListPoll, ended_in, list_polls
+from airflow_provider_telzino.polling.call_list import ListPoll, agent_name, ended_in, list_polls
 from airflow_provider_telzino.polling.channel import ConnectionUnusableError
 from airflow_provider_telzino.rules.ended_calls import Checkpoint, Cursor, EndedCalls
 from airflow_provider_telzino.rules.waiting import MIN_POLL_INTERVAL, seconds
@@ -79,8 +79,8 @@ class TelzinoCallEndedTrigger(KeptArguments, BaseEventTrigger):
             await self._store(cursor)
         watch, checkpoint = EndedCalls(cursor), Checkpoint(cursor)
         self.log.info(
-            "Watching the calls of agent %s, from %s on.",
-            *(self.agent_id or "of the connection", cursor.placed_since),
+            "Watching the calls of %s that were placed after %s, and %s older ones that are live.",
+            *(agent_name(self.agent_id), cursor.placed_since, len(cursor.live)),
         )
         async for poll in shared_stream:
             try:
@@ -93,7 +93,7 @@ class TelzinoCallEndedTrigger(KeptArguments, BaseEventTrigger):
                         }
                     )
             except (TelzinoError, ConnectionUnusableError) as error:
-                self.log.error("A poll of the calls of agent %s broke off: %s", self.agent_id, error)
+                self.log.error("A poll of the calls of %s broke off: %s", agent_name(self.agent_id), error)
             if due := checkpoint.due(watch.cursor, now()):
                 await self._store(due)
 

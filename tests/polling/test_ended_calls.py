@@ -145,7 +145,7 @@ async def test_a_refusal_does_not_end_it(
     await clock.advance(1)
 
     assert watch.ended == [call]
-    assert "The calls of agent of the connection can't be watched" in caplog.text
+    assert "The calls of the connection's agent can't be watched" in caplog.text
     assert "Trying again in 300 s" in caplog.text
 
 
