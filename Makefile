@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-campaign ui test integration nightly test-matrix screenshots check lint format types \
-	fast-tests bench bench-airflow bench-campaign dist constraints setup system-packages clean
+	fast-tests bench bench-airflow bench-campaign docs dist constraints setup system-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
@@ -78,9 +78,14 @@ bench-airflow: $(READY) ## The same for whole tasks of a real Airflow on Postgre
 bench-campaign: $(READY) ## The same for a thousand calls in one task, and as many mapped tasks (20 minutes; QUICK=1: eight)
 	@$(BIN)/python -m benchmarks.campaigns $(if $(QUICK),--quick)
 
-dist: $(READY) ## Build the wheel and the sdist into dist/
+docs: $(READY) ## Build the docs site into site/; a broken link or anchor is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # not --quiet: then warnings would not count
+
+dist: $(READY) ## Build the wheel and the sdist into dist/, and check both
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
 
 constraints: $(READY) ## Pin all that we develop and test against again: the newest, and older Airflows' own
 	@$(BIN)/python -m devtools.constraints
@@ -92,7 +97,7 @@ system-packages: ## Install what some tests need from Debian (as root): PostgreS
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(SYSTEM_PACKAGES); }
 
 clean: ## Remove everything that make created
-	rm -rf $(VENV) .work dist build .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .work dist build site .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
 	  .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml constraints.txt devtools/set_up.py

@@ -1,7 +1,8 @@
 """The provider's errors, one class for each thing that the user has to do about it.
 
-Every message says what happened, on which connection and to which call, and what to do. It never contains a
-token, personal data, or text that somebody else has written.
+Every message says what happened, on which connection and to which call, and what to do, and names the section
+of docs/errors.md about its class. It never contains a token, personal data, or text that somebody else has
+written.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ class TelzinoError(AirflowException):
         self.task_id: str | None = None
         """The task whose arguments are wrong, where Airflow doesn't say so itself."""
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """The message, and what it is about, for a text that continues after it."""
         about = {"task": self.task_id, "connection": self.conn_id, "call": self.call_id}
         known = ", ".join(f"{what} {name}" for what, name in about.items() if name)
         text = f"{self.args[0]} [{known}]" if known else str(self.args[0])
         # A process that logs a lone surrogate dies on some versions of Airflow.
         return text.encode("utf-8", "replace").decode()
+
+    def __str__(self) -> str:
+        return f"{self.sentence} (docs: errors#{type(self).__name__.lower()})"
 
 
 class TelzinoConfigurationError(TelzinoError):

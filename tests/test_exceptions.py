@@ -21,8 +21,8 @@ def test_an_error_names_connection_and_call() -> None:
     """Whoever reads it knows where to look."""
     error = TelzinoError("It failed.", conn_id="telzino_eu", call_id="c-1")
 
-    assert str(error) == "It failed. [connection telzino_eu, call c-1]"
-    assert str(TelzinoError("It failed.")) == "It failed."
+    assert str(error) == "It failed. [connection telzino_eu, call c-1] (docs: errors#telzinoerror)"
+    assert str(TelzinoError("It failed.")) == "It failed. (docs: errors#telzinoerror)"
 
 
 def test_an_error_about_arguments_names_task_and_connection() -> None:
@@ -34,14 +34,15 @@ def test_an_error_about_arguments_names_task_and_connection() -> None:
     ):
         raise TelzinoConfigurationError("It is wrong.")
 
-    assert str(caught.value) == "It is wrong. [task group.call, connection telzino_eu]"
+    assert caught.value.sentence == "It is wrong. [task group.call, connection telzino_eu]"
 
 
 def test_every_log_can_write_an_error() -> None:
     """A lone surrogate, from wherever it came, can't be encoded: Airflow's task process would die of it."""
     error = TelzinoError("Call \ud83d failed.", conn_id="telzino\udc00", call_id="\ud800")
 
-    assert str(error).encode() == b"Call ? failed. [connection telzino?, call ?]"
+    assert error.sentence.encode() == b"Call ? failed. [connection telzino?, call ?]"
+    assert str(error).encode().startswith(error.sentence.encode())
 
 
 def test_an_error_survives_a_copy() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import tenacity
 
 from airflow_provider_telzino.exceptions import (
+    TelzinoError,
     TelzinoNotFoundError,
     TelzinoTransientError,
 )
@@ -149,8 +150,9 @@ class RetryRules:
         return self.retry_for - (state.seconds_since_start or 0.0)
 
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
-        wait = state.next_action.sleep if state.next_action else 0.0
-        self.log.warning("%s Trying again in %.1f s.", _error(state), wait)
+        error, wait = _error(state), state.next_action.sleep if state.next_action else 0.0
+        what = error.sentence if isinstance(error, TelzinoError) else error
+        self.log.warning("%s Trying again in %.1f s.", what, wait)
 
 
 def _retry_after(state: tenacity.RetryCallState) -> float:

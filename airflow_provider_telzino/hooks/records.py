@@ -165,7 +165,7 @@ class _Requests:
             if now + pause >= self._failing_since + self._retry_for:
                 self._stop(error)
         if begins:
-            self._log.warning("%s Pausing all requests for %.1f s.", error, pause)
+            self._log.warning("%s Pausing all requests for %.1f s.", error.sentence, pause)
 
     def _succeeded(self) -> None:
         with self._lock:

@@ -342,7 +342,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             if campaign.is_over:
                 raise
             waiting = campaign.outage()
-            self.log.warning("%s The campaign continues at %s.", error, _time(waiting.pause.wake_at))
+            self.log.warning("%s The campaign continues at %s.", error.sentence, _time(waiting.pause.wake_at))
             return waiting
 
     def _wait(self, waiting: Waiting, contacts: Sequence[Contact]) -> None:

@@ -178,7 +178,7 @@ class TelzinoGetTranscriptOperator(ParseChecks, BaseOperator):
             except TelzinoNotFoundError as error:
                 if is_last:
                     raise
-                self.log.info("%s Searching again.", error)
+                self.log.info("%s Searching again.", error.sentence)
                 self._pause(deadline)
 
     def _pause(self, deadline: float) -> None:

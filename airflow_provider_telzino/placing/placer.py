@@ -165,7 +165,7 @@ class CallPlacer:
             if not error.maybe_received:
                 self._store_calls()
                 raise
-            self._log.warning("%s Searching for the call.", error)
+            self._log.warning("%s Searching for the call.", error.sentence)
             call = self._find_lost(error, began, identity_in({"request_metadata": marked}))
             self._log.info("Found call %s: it was placed, only the answer was lost.", call["id"])
         else:

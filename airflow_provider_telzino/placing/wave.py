@@ -206,12 +206,12 @@ class Wave:
         if error.maybe_received:
             # It may have been placed, so it counts as live until the agent's list says more.
             self.result.lost += 1
-            self._log.warning("%s It is searched for before this contact is called again.", error)
+            self._log.warning("%s It is searched for before this contact is called again.", error.sentence)
         else:
             self._give_back(ready)
         if self._backoff.fail(error, time.time()):
             pause = self._backoff.pause(time.time())
-            self._log.warning("%s Placing no calls for %.1f s.", error, pause)
+            self._log.warning("%s Placing no calls for %.1f s.", error.sentence, pause)
 
     def _give_back(self, ready: Ready[Contact]) -> None:
         self._slots += 1

@@ -151,7 +151,7 @@ class Channel:
             self._missing_since = self._now() if self._missing_since is None else self._missing_since
             if self._now() - self._missing_since >= MISSING_FOR:
                 raise ConnectionUnusableError(error) from error
-            raise TelzinoUnavailableError(str(error)) from error
+            raise TelzinoUnavailableError(error.sentence) from error
         except AirflowException as error:
             raise ConnectionUnusableError(error) from error
         self._missing_since = None
@@ -167,7 +167,7 @@ class Channel:
             if self._now() - self._loaded_at < RELOAD_AFTER:
                 raise ConnectionUnusableError(error) from error
             self._reload()
-        retriable = TelzinoUnavailableError(f"{error} Loading the Airflow connection again.")
+        retriable = TelzinoUnavailableError(f"{error.sentence} Loading the Airflow connection again.")
         self._failed(retriable)
         raise retriable from error
 
@@ -176,7 +176,7 @@ class Channel:
         now = self._now()
         if not self.backoff.fail(error, now):
             return
-        log.warning("%s Pausing all requests on this connection for %.1f s.", error, self.pause())
+        log.warning("%s Pausing all requests on this connection for %.1f s.", error.sentence, self.pause())
         if self.backoff.failures >= RELOAD_FROM and now - self._loaded_at >= RELOAD_AFTER:
             self._reload()
 

@@ -156,7 +156,7 @@ class BatchPoll:
             raise
         except TelzinoError as error:
             # If it isn't only the list that fails, the calls' own records will, too.
-            self._log.warning("%s Requesting %s calls singly.", error, f"{len(wanted):,}")
+            self._log.warning("%s Requesting %s calls singly.", error.sentence, f"{len(wanted):,}")
         return list(wanted.values())
 
     def _read(self, calls: Sequence[CallOfAgent], **arguments: Any) -> list[CallOfAgent]:

@@ -302,7 +302,7 @@ def test_one_error_names_the_first_rejects_and_counts_the_others() -> None:
     """A list of ten thousand may be wrong as a whole."""
     contacts, rejects = read_contacts([FIRST] + ["SECRET"] * 1_999)
 
-    message = str(contacts_error(contacts, rejects))
+    message = contacts_error(contacts, rejects).sentence
 
     assert message.startswith(
         "1,999 of 2,000 contacts are invalid, and nobody is called: position 2: `to_number`"
@@ -315,7 +315,7 @@ def test_one_error_names_the_first_rejects_and_counts_the_others() -> None:
 
 def test_one_reject_is_in_the_singular() -> None:
     """And named without a count of others."""
-    message = str(contacts_error([], [Reject(1, "It is wrong.")]))
+    message = contacts_error([], [Reject(1, "It is wrong.")]).sentence
 
     assert message == "1 of 1 contacts is invalid, and nobody is called: position 1: It is wrong."
 

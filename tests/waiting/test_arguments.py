@@ -161,7 +161,7 @@ def test_mistakes_are_found_when_the_dag_is_parsed(
     with pytest.raises(exceptions.TelzinoConfigurationError, match=words) as caught:
         make(call_id=CALL_ID, **arguments)
 
-    assert re.search(r"\[task (wait|get)\]$", str(caught.value))
+    assert re.search(r"\[task (wait|get)\]$", caught.value.sentence)
 
 
 @pytest.mark.parametrize(
