@@ -36,7 +36,7 @@ CELLS = {
 STAGED = ("docs", "example_dags", "tests", "README.md", "pyproject.toml")
 """What the tests need of this repository, without the package: they must import the installed one."""
 NOT_STAGED = shutil.ignore_patterns(
-    *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "properties"),
+    *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "docs", "properties"),
     *("test_fuzz.py", "test_crashes.py", "test_campaign_kills.py"),
 )
 """Tests of our own tools, tests with tools that can't be installed with older Airflows, and tests that take

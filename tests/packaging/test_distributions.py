@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import configparser
+import importlib
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import yaml
+
+from airflow_provider_telzino import __version__
+from airflow_provider_telzino.get_provider_info import get_provider_info
 
 pytestmark = pytest.mark.slow
 
@@ -72,13 +79,57 @@ def test_airflow_finds_the_provider_in_the_wheel(distributions: tuple[Path, Path
     }
 
 
+def test_what_pypi_would_say(distributions: tuple[Path, Path]) -> None:
+    """The description can be shown, and the wheel has nothing that doesn't belong there."""
+    both, tools = list(map(str, distributions)), Path(sys.executable).parent
+
+    for command in ["twine", "check", "--strict", *both], ["check-wheel-contents", both[1]]:
+        done = subprocess.run([tools / command[0], *command[1:]], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_metadata_names_nothing_that_the_owner_has_not_given(distributions: tuple[Path, Path]) -> None:
+    """No licence, person or address: ``docs/releasing.md`` lists what is to be decided."""
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(wheel.read(name))
+
+    undecided = "Author Author-email Maintainer Maintainer-email License License-Expression License-File"
+    undecided += " Home-page Project-URL"
+    assert [field for field in undecided.split() if field in metadata] == []
+    assert not [each for each in metadata.get_all("Classifier", []) if each.startswith("License")]
+
+
+def test_the_version_is_in_one_place(distributions: tuple[Path, Path]) -> None:
+    """The package's; everything else reads it, and the changelog begins with it."""
+    assert all(f"-{__version__}" in path.name for path in distributions)
+    assert get_provider_info()["versions"] == [__version__]
+    heading = (ROOT / "CHANGELOG.md").read_text().splitlines()[2]
+    assert heading.startswith(f"## {__version__} ")
+    literal = re.compile(rf"[\"']{re.escape(__version__)}[\"']")
+    files = [*ROOT.glob("*.toml"), *(ROOT / PACKAGE).rglob("*.py")]
+    assert [path.name for path in files if literal.search(path.read_text())] == ["__init__.py"]
+
+
+def test_the_registry_of_providers_would_find_what_we_name() -> None:
+    """Each class exists; addresses are for the owner to give."""
+    entry = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
+
+    assert entry["package-name"] == "airflow-provider-telzino"
+    assert not {"logo", "docs-url", "source-url"} & set(entry)
+    for each in [*entry["operators"], *entry["other"]]:
+        module, _, name = each["module"].rpartition(".")
+        assert hasattr(importlib.import_module(module), name)
+        assert each["description"]
+
+
 def test_the_sdist_has_all_that_the_work_tree_has(in_sdist: set[str]) -> None:
     """Enough to build, to test, to read and to learn from: package, tests and their tools, docs, examples."""
-    top_files = {"README.md", "Makefile", "constraints.txt", "pyproject.toml"}
+    top_files = {each.name for each in ROOT.glob("*.md")}
+    top_files |= {"Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml"}
     folders = ("devtools", "docs", "example_dags", "tests")
-    optional = {"CHANGELOG.md"} if (ROOT / "CHANGELOG.md").exists() else set()
 
-    missing = (top_files | optional | files_in(PACKAGE, *folders)) - in_sdist
+    missing = (top_files | files_in(PACKAGE, *folders)) - in_sdist
 
     assert missing == set()
 
