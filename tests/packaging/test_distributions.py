@@ -13,7 +13,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from airflow_provider_telzino import __version__
 from airflow_provider_telzino.get_provider_info import get_provider_info

@@ -51,7 +51,16 @@ def test_the_wheel_runs_the_demo(tmp_path: Path) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(examples),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    start = [python, "-u", "-m", "airflow_provider_telzino.sandbox", "--port", "0", "--speed", "20"]
+    start: list[str | Path] = [
+        python,
+        "-u",
+        "-m",
+        "airflow_provider_telzino.sandbox",
+        "--port",
+        "0",
+        "--speed",
+        "20",
+    ]
     with subprocess.Popen(start, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as sandbox:
         try:
             assert sandbox.stdout is not None
