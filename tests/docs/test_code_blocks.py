@@ -26,7 +26,9 @@ from tests.support.contact_dags.dags import serialized
 from tests.support.dag_test_run import RESULT_MARK
 from tests.support.doc_pages import FENCE, PAGES, ROOT, Block, assumed, blocks
 
-PYTHON = blocks("python")
+PROJECTS = {"testing.md"}
+"""Pages whose blocks are the files of one project, which their own tests run as a whole."""
+PYTHON = [each for each in blocks("python") if each.page.name not in PROJECTS and not each.is_example]
 CALL_OF_A_PAGE = {"to_number": "+15005550100", "id": 17}
 
 EXERCISES: dict[str, Callable[[Any, Sandbox], object]] = {
@@ -37,11 +39,6 @@ EXERCISES: dict[str, Callable[[Any, Sandbox], object]] = {
 """How to run the functions that a snippet only defines, for others to call."""
 
 
-def without_fixtures(block: Block) -> bool:
-    """Whether a block runs here: it is no test, or one that needs no fixture."""
-    return not any(each.args.args for name, each in block.functions.items() if name.startswith("test_"))
-
-
 def test_there_are_blocks() -> None:
     """The tests below have found them."""
     assert len(PYTHON) >= 20
@@ -49,8 +46,11 @@ def test_there_are_blocks() -> None:
 
 
 def test_every_block_says_what_it_is() -> None:
-    """What is neither Python nor shell nor JSON isn't tested, and is marked as plain text."""
-    others = [str(block) for block in blocks() if block.language not in ("python", "bash", "json", "text")]
+    """What has no test is marked as plain text. A page that is a project has TOML, too."""
+    tested = {"python", "bash", "json", "text"}
+    others = [
+        str(block) for block in blocks() if block.language not in tested and block.page.name not in PROJECTS
+    ]
 
     assert others == []
 
@@ -63,7 +63,7 @@ def test_no_block_is_only_indented() -> None:
         assert after_a_paragraph == [], page.name
 
 
-@pytest.mark.parametrize("block", [each for each in PYTHON if without_fixtures(each)], ids=str)
+@pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python(
     sandbox: Sandbox, connect: ConnectionSetter, monkeypatch: pytest.MonkeyPatch, block: Block
 ) -> None:
@@ -82,29 +82,12 @@ def test_python(
     if dag.tasks:
         assert serialized(dag)
     for name in block.functions:
-        if name.startswith("test_"):
+        if name.startswith("test_") or block.makes_a_dag(name):
             names[name]()
         elif name in EXERCISES:
             EXERCISES[name](names[name], sandbox)
         else:
             assert f"{name}(" in block.text.replace(f"def {name}(", ""), f"nothing runs {name}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("block", [each for each in PYTHON if not without_fixtures(each)], ids=str)
-def test_tests_of_dags(block: Block, tmp_path: Path) -> None:
-    """They pass under pytest, in a folder with the files that their page shows."""
-    for each in PYTHON:
-        if each.page == block.page and each.title:
-            (tmp_path / each.title).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / each.title).write_text(each.text)
-    file = tmp_path / (block.title or "test_docs.py")
-    file.write_text(block.text)
-
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

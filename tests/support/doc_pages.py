@@ -25,8 +25,6 @@ class Block:
     page: Path
     line: int
     language: str
-    title: str
-    """The name of the file that it is, if it says so."""
     text: str
 
     def __str__(self) -> str:
@@ -44,9 +42,16 @@ class Block:
         return {each.name: each for each in found}
 
     @property
-    def is_test(self) -> bool:
-        """Whether it is for pytest."""
-        return any(name.startswith("test_") for name in self.functions)
+    def is_example(self) -> bool:
+        """Whether it shows an example DAG, which has tests of its own."""
+        return self.text.startswith("--8<--\nexample_dags/")
+
+    def makes_a_dag(self, function: str) -> bool:
+        """Whether a function is decorated with ``@dag``."""
+        decorators = (
+            each.func for each in self.functions[function].decorator_list if isinstance(each, ast.Call)
+        )
+        return any(isinstance(each, ast.Name) and each.id == "dag" for each in decorators)
 
     @property
     def whole_dag(self) -> str | None:
@@ -87,10 +92,9 @@ def blocks(*languages: str) -> list[Block]:
 def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for found in FENCE.finditer(text):
-        language, _, options = found[2].partition(" ")
-        title = re.search(r'title="([^"]+)"', options)
+        language = found[2].partition(" ")[0]
         line = text.count("\n", 0, found.start()) + 1
-        yield Block(page, line, language, title[1] if title else "", textwrap.dedent(found[3]))
+        yield Block(page, line, language, textwrap.dedent(found[3]))
 
 
 def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
