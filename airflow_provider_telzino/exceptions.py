@@ -146,6 +146,10 @@ class TelzinoPlanChangedError(TelzinoError, AirflowFailException):
     """The campaign isn't the one whose plan was approved, so nobody is called. Airflow doesn't retry it."""
 
 
+class TelzinoRealCallInTestError(TelzinoError, AirflowFailException):
+    """A test was about to place a real call, so nothing was sent. Airflow doesn't retry it."""
+
+
 class TelzinoUnknownPlacementError(TelzinoError):
     """It is unknown whether the task has placed its call, so it doesn't dial. A retry searches again."""
 

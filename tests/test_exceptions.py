@@ -66,6 +66,7 @@ FINAL = {
     "TelzinoNoTranscriptError",
     "TelzinoOutcomeError",
     "TelzinoPlanChangedError",
+    "TelzinoRealCallInTestError",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,6 +18,7 @@ from airflow_provider_telzino.api import errors
 from airflow_provider_telzino.api.messages import HEADERS, MAX_BODY_BYTES, ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings, is_host_name, is_loopback
 from airflow_provider_telzino.hooks import failures
+from airflow_provider_telzino.hooks.dial_guard import refuse_in_tests
 from airflow_provider_telzino.hooks.tls import ca_bundle, ssl_context
 
 KEEPALIVE = 75.0  # seconds that an idle connection is kept: a wait may poll once a minute
@@ -39,7 +41,7 @@ class AiohttpTransport:
         self.session = aiohttp.ClientSession(
             headers=HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEPALIVE),
+            connector=_Connector(ssl=context, keepalive_timeout=KEEPALIVE),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
         )
@@ -99,6 +101,12 @@ class AiohttpTransport:
             if size > MAX_BODY_BYTES:
                 raise errors.too_large(self.settings, request)
         return b"".join(pieces)
+
+
+class _Connector(aiohttp.TCPConnector):
+    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> Any:
+        refuse_in_tests(req.method, req.url.host)
+        return await super().connect(req, *args, **kwargs)
 
 
 def _context(settings: Settings) -> ssl.SSLContext | bool:

@@ -23,6 +23,7 @@ from airflow_provider_telzino.api import errors
 from airflow_provider_telzino.api.messages import HEADERS, MAX_BODY_BYTES, ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.settings import Settings, is_loopback
 from airflow_provider_telzino.hooks import failures
+from airflow_provider_telzino.hooks.dial_guard import refuse_in_tests
 from airflow_provider_telzino.hooks.tls import ca_bundle
 
 IDLE_CONNECTIONS = 50  # that a session keeps open, for threads that share a hook
@@ -168,8 +169,11 @@ class _HTTPSConnection(HTTPSConnection):
 
 
 class _Adapter(HTTPAdapter):
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        refuse_in_tests(request.method, urlsplit(request.url or "").hostname)
+        pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
         pool.ConnectionCls = _HTTPSConnection if pool.scheme == "https" else _HTTPConnection
         return pool
 

@@ -162,7 +162,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
     can_start_in_triggerer = False  # a trigger may run twice at the same time
     after_timeout = "The call may still be in progress; a retry of the task continues to wait for it."
-    sleep = staticmethod(time.sleep)  # tests replace it
+    sleep = staticmethod(lambda seconds: time.sleep(seconds))  # tests replace either
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class Wave:
         log: The task's logger.
     """
 
-    sleep = staticmethod(time.sleep)  # tests replace it
+    sleep = staticmethod(lambda seconds: time.sleep(seconds))  # tests replace either
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from airflow_provider_telzino.sandbox import schemas
 from airflow_provider_telzino.sandbox.access import Access
 from airflow_provider_telzino.sandbox.clock import timestamp
+from airflow_provider_telzino.sandbox.magic_numbers import NotScriptedError
 from airflow_provider_telzino.sandbox.page import page_routes
 from airflow_provider_telzino.sandbox.scope import ACCESS, STORE, TheAccess, TheStore
 from airflow_provider_telzino.sandbox.store import ForbiddenError, NotFoundError, Store
@@ -89,6 +90,7 @@ def _api() -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(ForbiddenError, _forbidden)
+    app.add_exception_handler(NotScriptedError, _not_scripted)
     return app
 
 
@@ -218,6 +220,10 @@ def _methods_of(request: Request) -> list[str]:
 
 async def _not_found(_: Request, error: Exception) -> JSONResponse:
     return problem(404, str(error))
+
+
+async def _not_scripted(_: Request, error: Exception) -> JSONResponse:
+    return problem(400, str(error))
 
 
 async def _forbidden(_: Request, error: Exception) -> JSONResponse:

@@ -73,18 +73,26 @@ NAMED_OUTCOMES = {
 """What can be scripted: the statuses in which a call ends, and the magic numbers that have one outcome."""
 
 
+class NotScriptedError(Exception):
+    """Only scripted calls are accepted, and this one is not."""
+
+
 class Outcomes:
     """The outcome of each call.
 
     Args:
         seed: Determines the mix: the outcome of a number's first call, its second, and so on, whatever
             other calls there are.
+        scripted_only: Whether a call is refused that no test has scripted: one for each scripted outcome.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, scripted_only: bool = False) -> None:
         self._seed = seed
+        self._scripted_only = scripted_only
         self._earlier_calls: Counter[str] = Counter()
-        self._scripted = {magic.number: magic.outcomes for magic in TABLE}
+        self._scripted = {} if scripted_only else {magic.number: magic.outcomes for magic in TABLE}
+        self.refused: list[str] = []
+        """The numbers of the calls that were refused."""
 
     def script(self, to_number: str, outcomes: Sequence[str]) -> None:
         """Set the outcomes of the next calls to a number; the last one is that of all further calls.
@@ -98,9 +106,25 @@ class Outcomes:
         self._scripted[to_number] = tuple(NAMED_OUTCOMES[name] for name in outcomes)
         del self._earlier_calls[to_number]
 
+    @property
+    def unused(self) -> dict[str, list[str]]:
+        """The statuses that are scripted for calls which have not been placed, by number."""
+        return {
+            number: [outcome.status for outcome in outcomes[self._earlier_calls[number] :]]
+            for number, outcomes in self._scripted.items()
+            if len(outcomes) > self._earlier_calls[number]
+        }
+
     def next_of(self, to_number: str) -> Outcome:
-        """Return the outcome of a new call to this number."""
+        """Return the outcome of a new call to this number.
+
+        Raises:
+            NotScriptedError: The call is to be refused.
+        """
         earlier = self._earlier_calls[to_number]
+        if self._scripted_only and earlier >= len(self._scripted.get(to_number, ())):
+            self.refused.append(to_number)
+            raise NotScriptedError("to_number: no further call to this number is scripted.")
         self._earlier_calls[to_number] += 1
         if outcomes := self._scripted.get(to_number):
             return outcomes[min(earlier, len(outcomes) - 1)]

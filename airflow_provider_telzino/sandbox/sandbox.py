@@ -34,6 +34,8 @@ class Sandbox:
         list_lag: Seconds, on the sandbox's clock, until a new call appears in the list.
         max_concurrent_calls: How many calls of an agent are concurrent at most; further ones stay ``queued``
             until one ends, first come, first served. ``None`` is no limit.
+        scripted_only: Whether a call is refused (400) that :meth:`script` has not announced: it announces one
+            for each outcome.
         token_lifetime: Seconds, on the sandbox's clock, until a fetched token expires.
         client_id: For fetching tokens.
         client_secret: For fetching tokens.
@@ -53,6 +55,7 @@ class Sandbox:
         faults: Faults | None = None,
         list_lag: float = 0.0,
         max_concurrent_calls: int | None = None,
+        scripted_only: bool = False,
         token_lifetime: float = 86_400,
         client_id: str = CLIENT_ID,
         client_secret: str = CLIENT_SECRET,
@@ -70,7 +73,9 @@ class Sandbox:
             raise ValueError(
                 f"`max_concurrent_calls` should be 1 or more, or None, not {max_concurrent_calls}."
             )
-        self._store = Store(self.clock, seed, agents, list_lag, max_concurrent_calls)
+        self._store = Store(
+            self.clock, seed, agents, list_lag, max_concurrent_calls, scripted_only=scripted_only
+        )
         self._access = Access(self.clock, client_id, client_secret, access_token, token_lifetime)
         self._address = (host, port)
         self._keep_requests = keep_requests
@@ -155,7 +160,8 @@ class Sandbox:
 
         Args:
             to_number: The number, in E.164.
-            outcomes: Of the next call, the one after it, and so on; the last one also of all further calls.
+            outcomes: Of the next call, the one after it, and so on; the last one also of all further calls,
+                unless these are refused (``scripted_only``).
                 Each is a terminal status, or the name of a magic number with one outcome, such as
                 ``"no_such_number"``.
 
@@ -163,6 +169,16 @@ class Sandbox:
             ValueError: There is no outcome, or an unknown one.
         """
         self._store.outcomes.script(to_number, outcomes)
+
+    @property
+    def refused_numbers(self) -> list[str]:
+        """The numbers of the calls that were refused since they were not scripted, oldest first."""
+        return list(self._store.outcomes.refused)
+
+    @property
+    def unused_outcomes(self) -> dict[str, list[str]]:
+        """By number: the statuses that are scripted for calls which have not been placed."""
+        return self._store.outcomes.unused
 
     def place(
         self,

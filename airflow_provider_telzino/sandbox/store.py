@@ -66,10 +66,18 @@ class Store:
         agents: How many agents there are.
         list_lag: Seconds until a new call appears in the list.
         max_concurrent_calls: How many calls of an agent are concurrent at most; ``None`` is no limit.
+        scripted_only: Whether calls are refused that no test has scripted.
     """
 
     def __init__(
-        self, clock: Clock, seed: int, agents: int, list_lag: float, max_concurrent_calls: int | None = None
+        self,
+        clock: Clock,
+        seed: int,
+        agents: int,
+        list_lag: float,
+        max_concurrent_calls: int | None = None,
+        *,
+        scripted_only: bool = False,
     ) -> None:
         self.clock = clock
         self.max_concurrent_calls = max_concurrent_calls
@@ -77,7 +85,7 @@ class Store:
         self.lock = threading.RLock()
         self._seed = seed
         self._calls: dict[str, PlacedCall] = {}
-        self.outcomes = Outcomes(seed)
+        self.outcomes = Outcomes(seed, scripted_only=scripted_only)
         self.runs: Counter[tuple[str, str]] = Counter()
         """How many calls each DAG run has placed, by ``dag_id`` and ``run_id``; the newest run is last."""
         self._tie_breaker = count()  # for calls that end at the same time, which can't be compared
