@@ -1,0 +1,52 @@
+"""The page ``docs/testing.md`` is a project whose tests pass: each block is a file of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+BLOCKS: dict[str, str] = {
+    path: block for block, path in re.findall(r"```\w+\n(# (\S+)\n.*?)```", PAGE, re.DOTALL)
+}
+
+
+def test_each_block_is_a_file() -> None:
+    """None is left out, and none replaces another."""
+    assert len(BLOCKS) == PAGE.count("\n```") // 2
+
+
+def test_the_first_test_has_ten_lines() -> None:
+    """The page promises little to write; the name of the file doesn't count."""
+    assert len(BLOCKS["tests/test_confirm.py"].splitlines()) - 1 <= 10
+
+
+@pytest.mark.slow
+def test_the_project(tmp_path: Path) -> None:
+    """Its tests pass, in a folder with nothing else and with no other configuration."""
+    for path, block in BLOCKS.items():
+        file = tmp_path / path
+        file.parent.mkdir(exist_ok=True)
+        if importlib.util.find_spec("airflow.sdk") is None:
+            block = block.replace("from airflow.sdk import DAG", "from airflow import DAG")
+        file.write_text(block)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "tests"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout[-8_000:]
+    assert f"{sum(block.count('def test_') for block in BLOCKS.values())} passed" in done.stdout
