@@ -323,6 +323,7 @@ def test_a_missing_extra(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*needs time_machine: pip install 'airflow-provider-telzino[[]testing[]]'*"])
 
 
+@pytest.mark.slow
 def test_each_process_has_its_own(pytester: pytest.Pytester) -> None:
     """Under pytest-xdist, sandboxes share neither a port nor calls."""
     result = run_alone(
