@@ -16,7 +16,6 @@ import pytest
 import trustme
 
 from airflow_provider_telzino import exceptions
-from airflow_provider_telzino.hooks.dial_guard import TEST_RUN
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.conftest import CALL_ID, ConnectionSetter
 from tests.hooks.conftest import NAME, NUMBER, HookMaker
@@ -69,13 +68,6 @@ def test_a_refused_connection(connect: ConnectionSetter, make_hook: HookMaker) -
     assert not caught.value.maybe_received
 
 
-@pytest.fixture
-def beyond_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a POST be tried that our pytest plugin refuses: no host of these tests exists."""
-    monkeypatch.delenv(TEST_RUN)
-
-
-@pytest.mark.usefixtures("beyond_this_machine")
 def test_a_host_name_that_does_not_exist(connect: ConnectionSetter, make_hook: HookMaker) -> None:
     """The error names it and DNS, and it is certain that nobody was called."""
     connect("https://telzino.invalid")
@@ -154,7 +146,6 @@ def test_a_kept_alive_connection_that_the_server_closes(
     assert idle or server.connections == 1
 
 
-@pytest.mark.usefixtures("beyond_this_machine")
 class TestProxies:
     """A proxy that fails before the request, and a connection through it that breaks after it."""
 

@@ -196,13 +196,14 @@ class TestGuard:
     def test_both_names_are_the_same(self) -> None:
         """The transports ask for the variable that the plugin sets."""
         assert plugin.TEST_RUN == dial_guard.TEST_RUN
+        assert plugin.REAL_API == dial_guard.REAL_API
 
     @pytest.mark.parametrize("how", ["hook", "session", "async hook", "token"])
     def test_the_hooks_do_not_dial(self, pytester: pytest.Pytester, how: str) -> None:
         """A connection to a real host is of no use to a test: a final error, before anything is sent."""
         send = {
             "hook": "call()",
-            "session": "TelzinoHook().get_conn().post('https://telzino.invalid/v1/anything')",
+            "session": "TelzinoHook().get_conn().post('https://api.telzino.com/v1/anything')",
             "async hook": "asyncio.run(TelzinoAsyncHook().place_call('+12125550123'))",
             "token": "TelzinoHook().list_calls().__next__()",
         }[how]
@@ -215,7 +216,7 @@ class TestGuard:
     from airflow_provider_telzino.exceptions import TelzinoRealCallInTestError
     from airflow_provider_telzino.hooks.telzino import TelzinoAsyncHook
 
-    REAL = '''{{"conn_type": "telzino", "host": "https://telzino.invalid", {login}"password": "secret",
+    REAL = '''{{"conn_type": "telzino", "host": "https://api.telzino.com", {login}"password": "secret",
         "extra": {{"agent_id": "123e4567-e89b-12d3-a456-426614174000"}}}}'''
 
     def test_it(monkeypatch):
@@ -229,7 +230,7 @@ class TestGuard:
 
     def test_other_clients_do_not_dial(self, pytester: pytest.Pytester) -> None:
         """Not even where the test catches all errors, as ``dag.test()`` does."""
-        url = "http://telzino.invalid/v1/agents/123/outbound-calls"
+        url = "http://api.telzino.com/v1/agents/123/outbound-calls"
         result = run(
             pytester,
             f"""
@@ -251,7 +252,7 @@ class TestGuard:
         )
 
         result.assert_outcomes(failed=2)
-        result.stdout.fnmatch_lines(["*about to place a real call, by a POST to telzino.invalid*"])
+        result.stdout.fnmatch_lines(["*about to place a real call, by a POST to api.telzino.com*"])
 
     def test_a_process_of_a_test_does_not_dial(self, pytester: pytest.Pytester) -> None:
         """It inherits the variable."""
@@ -263,7 +264,7 @@ class TestGuard:
     def test_it():
         code = (
             "from airflow_provider_telzino.hooks.dial_guard import refuse_in_tests;"
-            "refuse_in_tests('POST', 'telzino.invalid')"
+            "refuse_in_tests('POST', 'api.telzino.com')"
         )
         done = subprocess.run([{sys.executable!r}, "-c", code], capture_output=True, text=True)
         assert "TelzinoRealCallInTestError" in done.stderr
@@ -273,8 +274,10 @@ class TestGuard:
         result.assert_outcomes(passed=1)
 
     def test_reading_is_allowed(self) -> None:
-        """Only a POST can be a call, and only to another machine."""
+        """Only a POST can be a call, and only Telzino places real ones."""
         dial_guard.refuse_in_tests("GET", "api.telzino.com")
+        dial_guard.refuse_in_tests("POST", "telzino.invalid")
+        dial_guard.refuse_in_tests("POST", "nottelzino.com")
         dial_guard.refuse_in_tests("POST", "127.0.0.1")
         dial_guard.refuse_in_tests("POST", "::1")
 
