@@ -290,7 +290,9 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                 if problem is not None and stored is None and read_task_run(context).is_first:
                     raise problem
             if problem is not None:  # Calls may be live, and their outcomes are not to be lost.
-                self.log.warning("%s The campaign waits for its live calls, and dials no more.", problem)
+                self.log.warning(
+                    "%s The campaign waits for its live calls, and dials no more.", problem.sentence
+                )
             memory = CampaignMemory() if stored is None else CampaignMemory.restored(stored, contacts)
             rules = self.rules if problem is None else replace(self.rules, may_dial=False)
             while isinstance(
@@ -309,7 +311,6 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                 settings = self._settings(agent_id)
                 check_approval(self.approved_plan, fingerprint_of(contacts, **settings))
         except (TelzinoArgumentError, TelzinoPlanChangedError) as error:
-            error.conn_id = error.conn_id or self.telzino_conn_id
             return error
         return contacts_error(contacts, rejects) if rejects else None
 

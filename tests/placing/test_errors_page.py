@@ -169,6 +169,12 @@ def of_another_plan(at: Situation) -> None:
     campaign(at.clock, contacts=contacts, approved_plan="0" * 64).to_the_end()
 
 
+def of_a_real_call(at: Situation) -> None:
+    """The connection of production, in a test."""
+    at.connect("https://api.telzino.com")
+    TelzinoHook().place_call(MAGIC_NUMBERS["completed"])
+
+
 def of_a_lost_answer(at: Situation) -> None:
     """A 500, and no call in the list."""
     at.sandbox.faults.next("POST", "outbound-calls$", status=500)
@@ -212,6 +218,7 @@ PROVOKED: dict[type[TelzinoError], Callable[[Situation], None]] = {
     exceptions.TelzinoContactsOutcomeError: of_contacts,
     exceptions.TelzinoDialTimeoutError: of_the_dial_timeout,
     exceptions.TelzinoPlanChangedError: of_another_plan,
+    exceptions.TelzinoRealCallInTestError: of_a_real_call,
     exceptions.TelzinoUnknownPlacementError: of_a_lost_answer,
     exceptions.TelzinoNoTranscriptError: of_no_transcript,
     exceptions.TelzinoTimeoutError: of_a_timeout,
