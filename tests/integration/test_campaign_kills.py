@@ -32,7 +32,12 @@ from tests.support.integration.crashes.campaign_calls import (
 from tests.support.live_calls import most_live
 from tests.support.programs import needs
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("campaign kills"), needs("postgres", "initdb")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.nightly,
+    pytest.mark.xdist_group("campaign kills"),
+    needs("postgres", "initdb"),
+]
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
 LIST_LAG = 2.0  # seconds

@@ -30,7 +30,7 @@ CAMPAIGNS = 36 * ROUNDS
 LANES = 18
 TIMEOUT = 400.0 * ROUNDS  # seconds
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crashing campaigns")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashing campaigns")]
 
 
 def plan_campaign(number: int, sandbox: Sandbox, agent_id: str, randomness: random.Random) -> Task:
