@@ -26,7 +26,7 @@ from airflow_provider_telzino.exceptions import (
     TelzinoError,
     TelzinoOutcomeError,
 )
-from airflow_provider_telzino.placing.dialling import Dialling
+from airflow_provider_telzino.placing.dialling import Dialling, check_dialling_arguments
 from airflow_provider_telzino.placing.memory import Memory
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.rules.attempts import (
@@ -219,19 +219,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             callback_url=checked_callback_url,
             timezone=checked_zone,
         )
-        RedialRules.checked(
-            given.get("redial_on", ()),
-            given.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
-            given.get("redial_delay", DEFAULT_REDIAL_DELAY),
-            fail_on=(),
-            reattach=flag("reattach", given.get("reattach", True)),
-        )
-        DialLimits.checked(
-            given.get("calling_hours"),
-            given.get("calling_days"),
-            given.get("may_call"),
-            given.get("dial_timeout", DEFAULT_DIAL_TIMEOUT),
-        )
+        check_dialling_arguments(given)
 
     def execute(self, context: Context) -> Any:
         """Place the call, or continue with the one that an earlier try has placed.

@@ -42,6 +42,7 @@ from airflow_provider_telzino.placing.contacts import (
     contacts_error,
     read_contacts,
 )
+from airflow_provider_telzino.placing.dialling import check_dialling_arguments
 from airflow_provider_telzino.placing.task_run import read_task_run
 from airflow_provider_telzino.rules.attempts import DEFAULT_MAX_ATTEMPTS, DEFAULT_REDIAL_DELAY, RedialRules
 from airflow_provider_telzino.rules.batch import BatchEvent, counts_text
@@ -223,19 +224,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         )
         checked_outcomes(given.get("fail_on", ()))
         OutcomePolicy.checked((), (), given.get("record_fields"))
-        RedialRules.checked(
-            given.get("redial_on", ()),
-            given.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
-            given.get("redial_delay", DEFAULT_REDIAL_DELAY),
-            fail_on=(),
-            reattach=True,
-        )
-        DialLimits.checked(
-            given.get("calling_hours"),
-            given.get("calling_days"),
-            given.get("may_call"),
-            given.get("dial_timeout", DEFAULT_DIAL_TIMEOUT),
-        )
+        check_dialling_arguments(given)
 
     def execute(self, context: Context) -> Any:
         """Begin the campaign, or continue one of an earlier try.
@@ -300,7 +289,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             ):
                 memory = step.memory
                 self._wait(step, contacts)
-        return self._end(context, step, problem)
+        return self._end(context, step, problem or step.problem)
 
     def _why_not(
         self, contacts: Sequence[Contact], rejects: Sequence[Reject], agent_id: str
@@ -338,7 +327,8 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             if isinstance(step, Waiting):
                 return step
             fetch = RecordFetch(hook, campaign.agent_id, self.policy, self.log)
-            return collect_results(contacts, step, campaign.memory.settled, fetch)
+            settled = campaign.memory.settled
+            return collect_results(contacts, step, settled, fetch, campaign.problem)
         except TelzinoTransientError as error:
             if campaign.is_over:
                 raise
@@ -386,6 +376,9 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
     ) -> list[dict[str, Any]]:
         """Push all outcomes; then end the task according to them."""
         summary = results.summary
+        if problem is not None and not summary.attempts:  # nothing has happened that could be told
+            with self._softly():
+                raise problem
         self.log.info("The campaign is over: %s.", counts_text(summary.outcomes))
         bad = summary.failed(self.fail_on)
         if self.do_xcom_push:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 
 from airflow_provider_telzino.exceptions import (
+    TelzinoArgumentError,
     TelzinoError,
     TelzinoTransientError,
     TelzinoUnknownPlacementError,
@@ -128,11 +129,15 @@ class Campaign:
         self._is_killed = is_killed
         self._state = TaskState(context, log)
         self._given_agent = agent_id
+        self.problem: TelzinoArgumentError | None = None
+        """Why nobody may be called any more: ``may_call`` has given a wrong answer."""
         self._started = memory.started or _now()
         self._knows_start = memory.started is not None
 
     def proceed(self, contacts: Sequence[Contact]) -> Waiting | Finished:
         """Dial what may be dialled now, and say what follows.
+
+        If ``may_call`` gives a wrong answer, ``problem`` says so, and the campaign ends with its live calls.
 
         Raises:
             TelzinoUnknownPlacementError: It can't be determined which calls were placed before.
@@ -197,6 +202,7 @@ class Campaign:
             stored = self._state.read()
         except UnreadableError as error:
             self._log.warning("Could not read this task's state from Airflow (%s).", error)
+            self._keep_agent(None)
             return True
         self._keep_agent(stored)
         if stored is None or stored.generation != self.run.generation:
@@ -260,7 +266,11 @@ class Campaign:
             marked=self._marked,
             log=self._log,
         )
-        result = wave.dial(ready, free)
+        try:
+            result = wave.dial(ready, free)
+        except TelzinoArgumentError as error:  # Airflow doesn't retry it, but other calls may be live.
+            result, self.problem = wave.result, error
+            self._log.error("%s No more calls are placed.", error.sentence)
         settled = dict(self.memory.settled)
         settled |= {key: Settled("rejected", reason) for key, reason in result.rejected.items()}
         settled |= {
@@ -295,7 +305,8 @@ class Campaign:
     def _what_follows(
         self, standing: Standing[Contact], calls: CampaignCalls, result: WaveResult, contacts: int
     ) -> Waiting | Finished:
-        ended = [*standing.ended, *self._ended_by(result, standing)]
+        not_called = result.left if self.problem else []
+        ended = [*standing.ended, *self._ended_by(result, standing), *map(_without_another_call, not_called)]
         overdue = [each for each in standing.live if self._overdue_at(each.call) <= _now()]
         live = [call["id"] for call in (*calls.live, *result.placed)]
         if len(ended) + len(overdue) == contacts:
@@ -309,7 +320,7 @@ class Campaign:
             live=len(live),
             overdue=len(overdue),
             free=self._rules.max_active - len(live) - result.lost,
-            ready=result.left if not result.pause else 0,
+            ready=0 if self.problem or result.pause else len(result.left),
             moments=moments,
             # Only from then on the list is sure to show what was placed just now.
             soonest=_now() + (LIST_LAG if result.placed or result.lost else SHORTEST_PAUSE),
@@ -322,11 +333,7 @@ class Campaign:
     def _ended_by(self, result: WaveResult, standing: Standing[Contact]) -> list[ContactCalls[Contact]]:
         """Return the contacts that the wave has found not to be called any more."""
         over = {*result.rejected, *result.never}
-        return [
-            ContactCalls(ready.contact, next(iter(ready.history.current), None), len(ready.history.current))
-            for ready in standing.ready
-            if ready.contact.key in over
-        ]
+        return [_without_another_call(ready) for ready in standing.ready if ready.contact.key in over]
 
     def _latest(self, standing: Standing[Contact], result: WaveResult) -> datetime | None:
         """Return when the first live call is overdue, or those who are ready may not be called any more."""
@@ -366,6 +373,12 @@ class Campaign:
             f"{len(standing.ready):,}",
             f"{len(standing.later):,}",
         )
+
+
+def _without_another_call(ready: Ready[Contact]) -> ContactCalls[Contact]:
+    """Return a contact that could be called, but isn't."""
+    calls = ready.history.current
+    return ContactCalls(ready.contact, next(iter(calls), None), len(calls))
 
 
 def _now() -> datetime:

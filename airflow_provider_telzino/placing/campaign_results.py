@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_telzino.api.call_lists import CallOfAgent
+from airflow_provider_telzino.exceptions import TelzinoError
 from airflow_provider_telzino.models import talk_seconds
 from airflow_provider_telzino.placing.campaign import Finished
 from airflow_provider_telzino.placing.campaign_memory import Settled
@@ -38,6 +39,8 @@ class CampaignResults:
     summary: Summary
     overdue: int
     """How many calls have not ended within their timeout."""
+    problem: TelzinoError | None
+    """Why contacts were not called that should have been."""
 
 
 class RecordFetch:
@@ -78,6 +81,7 @@ def collect_results(
     finished: Finished,
     settled: Mapping[str, Settled],
     fetch: Callable[[Sequence[str]], Sequence[FinalRecord | None]],
+    problem: TelzinoError | None = None,
 ) -> CampaignResults:
     """Put the outcomes together.
 
@@ -87,6 +91,7 @@ def collect_results(
         settled: Why some were never called, by their key.
         fetch: Gets the records of calls, in the order of their ids; ``None`` for one that the API doesn't
             know any more.
+        problem: Why contacts were not called that should have been.
     """
     by_key = {each.contact.key: each for each in (*finished.ended, *finished.overdue)}
     in_order = [by_key[contact.key] for contact in contacts]
@@ -103,4 +108,4 @@ def collect_results(
         summary.add(outcome, each.attempts, record.talk_time if record else 0.0)
         kept = record.kept if record else None
         rows.append(result_of(each.contact.id, outcome, each.attempts, kept, reason.error))
-    return CampaignResults(rows, summary, len(finished.overdue))
+    return CampaignResults(rows, summary, len(finished.overdue), problem)

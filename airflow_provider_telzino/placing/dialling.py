@@ -10,8 +10,41 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_telzino.exceptions import TelzinoDialTimeoutError, TelzinoError
 from airflow_provider_telzino.placing.placer import CallPlacer
-from airflow_provider_telzino.rules.attempts import Attach, Dial, Done, WaitUntil
-from airflow_provider_telzino.rules.permission import DialLimits, Never, NotBefore
+from airflow_provider_telzino.rules.attempts import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_REDIAL_DELAY,
+    Attach,
+    Dial,
+    Done,
+    RedialRules,
+    WaitUntil,
+)
+from airflow_provider_telzino.rules.permission import DEFAULT_DIAL_TIMEOUT, DialLimits, Never, NotBefore
+from airflow_provider_telzino.rules.waiting import flag
+
+
+def check_dialling_arguments(given: Mapping[str, Any]) -> None:
+    """Check the arguments that say when a task dials, and when it dials again.
+
+    Args:
+        given: The task's arguments by name, not necessarily all of them.
+
+    Raises:
+        TelzinoArgumentError: One of them is invalid. The message names it.
+    """
+    RedialRules.checked(
+        given.get("redial_on", ()),
+        given.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
+        given.get("redial_delay", DEFAULT_REDIAL_DELAY),
+        fail_on=(),
+        reattach=flag("reattach", given.get("reattach", True)),
+    )
+    DialLimits.checked(
+        given.get("calling_hours"),
+        given.get("calling_days"),
+        given.get("may_call"),
+        given.get("dial_timeout", DEFAULT_DIAL_TIMEOUT),
+    )
 
 
 class Dialling:

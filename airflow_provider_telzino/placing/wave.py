@@ -40,8 +40,8 @@ class WaveResult:
     """When contacts may be called that may not be called now."""
     lost: int = 0
     """How many answers were lost: those calls may have been placed."""
-    left: int = 0
-    """How many contacts may still be called as soon as other calls end."""
+    left: list[Ready[Contact]] = field(default_factory=list)
+    """Contacts that were not tried: they may be called as soon as other calls end."""
     pause: float = 0.0
     """Seconds for which the API is to be left alone."""
 
@@ -114,9 +114,9 @@ class Wave:
             finally:
                 while self._pending:
                     self._collect()
+                self.result.left = list(self._queue)
         if self._error is not None:
             raise self._error
-        self.result.left = len(self._queue)
         return self.result
 
     def _can_continue(self) -> bool:

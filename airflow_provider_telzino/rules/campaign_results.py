@@ -51,7 +51,7 @@ class Summary:
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
-        self._attempts = 0
+        self.attempts = 0
         self._talk_time = 0.0
 
     def add(self, outcome: str, attempts: int, talk_time: float) -> None:
@@ -63,7 +63,7 @@ class Summary:
             talk_time: How long the last of them was talked, in seconds.
         """
         self.outcomes[outcome] += 1
-        self._attempts += attempts
+        self.attempts += attempts
         self._talk_time += talk_time
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Summary:
         return {
             "contacts": sum(self.outcomes.values()),
             "outcomes": dict(self.outcomes.most_common()),
-            "attempts": self._attempts,
+            "attempts": self.attempts,
             "talk_time": round(self._talk_time, 3),
         }
 

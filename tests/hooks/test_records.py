@@ -108,7 +108,7 @@ def test_a_429_pauses_all_requests_together(sandbox: Sandbox, task_log: pytest.L
 
 
 def test_a_rate_limit_slows_it_down(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it takes in all, as long as some requests get through."""
+    """Some requests succeed meanwhile, so it may take any time."""
     ticks = itertools.count()
     hurried = SimpleNamespace(monotonic=lambda: float(next(ticks)), sleep=time.sleep)
     monkeypatch.setattr(records, "time", hurried)  # a second for each time that it is read

@@ -440,6 +440,41 @@ def test_a_wrong_answer_of_may_call_calls_nobody(clock: Clock, answer: object) -
     assert posts(drive.sandbox) == 0
 
 
+@pytest.mark.parametrize("most", [1, 4])
+def test_a_wrong_answer_of_may_call_loses_no_outcome(clock: Clock, most: int) -> None:
+    """Whoever was called before is waited for, and all outcomes are pushed before the task fails."""
+    people = [*numbers(3), BUSY]
+    drive = campaign(
+        clock,
+        contacts=people,
+        max_active_calls=most,
+        redial_on=(),
+        may_call=lambda contact, now: True if contact["to_number"] != BUSY else None,
+    )
+    run = drive.runs.next_try()
+
+    with pytest.raises(AirflowFailException, match="`may_call` returned"):
+        drive.to_the_end(run)
+
+    results = outcomes(run.ti.xcoms["return_value"])
+    assert results == [(number, "completed", 1) for number in people[:-1]] + [(BUSY, "not_called", 0)]
+    assert set(drive.placements().values()) == {1}
+
+
+def test_a_task_whose_state_cannot_be_read_waits_for_its_own_agents_calls(clock: Clock) -> None:
+    """Not for those of the connection's default agent."""
+    state = TaskStateStore()
+    other = clock.sandbox.agent_ids[0]
+    drive = campaign(clock, contacts=[COMPLETES], agent_id=other.upper(), state=state, retries=1)
+    drive.runs.next_try().step("execute")
+    state.broken = True
+
+    deferral = drive.runs.next_try().step("execute")
+
+    assert isinstance(deferral, TaskDeferred)
+    assert deferral.trigger.agent_id == other
+
+
 def test_nobody_is_called_after_the_dial_timeout(clock: Clock) -> None:
     """Who was not called by then has that as its outcome."""
     contacts = [COMPLETES, {"to_number": BUSY, "timezone": "Asia/Tokyo"}]
