@@ -175,7 +175,11 @@ print(json.dumps([modules, [str(each.message) for each in caught if each.filenam
 
 
 @pytest.mark.parametrize(
-    "module", ["sensors.call", "sensors.batch", "operators.call", "hooks.telzino", "triggers.ended_calls"]
+    "module",
+    [
+        *("sensors.call", "sensors.batch", "operators.call", "operators.campaign", "operators.transcript"),
+        *("hooks.telzino", "triggers.batch", "triggers.ended_calls"),
+    ],
 )
 def test_imports_are_lean(module: str) -> None:
     """Every DAG parse and every worker start pays for an import, so no HTTP library and no web server."""
