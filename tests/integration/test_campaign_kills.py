@@ -25,12 +25,12 @@ from tests.support.decided_outcomes import decide_outcomes
 from tests.support.integration.crashes.campaign_calls import (
     CONTACTS,
     KILLS,
-    ROUNDS,
     CampaignCalls,
     campaign_calls,
 )
 from tests.support.live_calls import most_live
 from tests.support.programs import needs
+from tests.support.rounds import ROUNDS
 
 pytestmark = [
     pytest.mark.integration,

@@ -15,10 +15,10 @@ from tests.conftest import ReportCount
 from tests.support.integration.crashes.site import CrashSite, crash_site
 from tests.support.integration.crashes.verdict import verdict
 from tests.support.programs import needs
+from tests.support.rounds import ROUNDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("crashes"), needs("postgres", "initdb")]
 
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
 IN_FLIGHT = 6  # waits, at least, when something is killed
 OUTAGE = 30.0  # seconds

@@ -27,11 +27,11 @@ from tests.support.crashing_tasks import Outcome, Round, Task
 from tests.support.decided_outcomes import decide_outcomes
 from tests.support.integration.crashes.mapped_calls import MOST, MappedCalls, MappedRun, mapped_calls
 from tests.support.programs import needs
+from tests.support.rounds import ROUNDS
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("mapped kills"), needs("postgres", "initdb")]
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
 CONTACTS = 40
 LIST_LAG = 2.0  # seconds
 TIME_LIMIT = 600.0  # seconds for one list, on a busy machine

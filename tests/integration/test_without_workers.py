@@ -42,7 +42,7 @@ WORKER_RUNS = {
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param("sqlite", marks=pytest.mark.xdist_group("without workers")),
+        pytest.param("sqlite", marks=[pytest.mark.xdist_group("without workers"), pytest.mark.nightly]),
         pytest.param(
             "postgresql",
             marks=[

@@ -24,10 +24,11 @@ from tests.support.campaign_runs import Drive, campaign, numbers
 from tests.support.live_calls import most_live
 from tests.support.placed_calls import Clock
 from tests.support.placing_runs import TaskStateStore, has_task_state
+from tests.support.rounds import ROUNDS
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 
-ROUNDS = 8 * int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
+SEEDS = 8 * ROUNDS
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
 DELAY = timedelta(minutes=5)
 MAX_ATTEMPTS = 2
@@ -139,7 +140,7 @@ def moment(call: dict[str, Any], name: str) -> datetime:
     return datetime.fromisoformat(call[name])
 
 
-@pytest.mark.parametrize("seed", range(SEED * 1_000, SEED * 1_000 + ROUNDS))
+@pytest.mark.parametrize("seed", range(SEED * 1_000, SEED * 1_000 + SEEDS))
 def test_nobody_is_called_beyond_the_rules(
     clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

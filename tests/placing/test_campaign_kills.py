@@ -23,10 +23,10 @@ from tests.support.crash_verdict import campaign_complaints
 from tests.support.crashing_tasks import Plan, Round, Task
 from tests.support.live_calls import most_live
 from tests.support.placing_runs import has_task_state
+from tests.support.rounds import ROUNDS
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
-CAMPAIGNS = 36 * ROUNDS
+CAMPAIGNS = 18 * ROUNDS
 LANES = 18
 TIMEOUT = 400.0 * ROUNDS  # seconds
 

@@ -28,9 +28,10 @@ from tests.support.crashing_tasks import Outcome, Round, Task
 from tests.support.decided_outcomes import decide_outcomes
 from tests.support.mortal_tasks import MortalState, SharedClock, World, mortal_processes, run_task
 from tests.support.placing_runs import TaskRuns, has_task_state
+from tests.support.rounds import ROUNDS
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "1"))
-CONTACTS = 250 * int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
+CONTACTS = 250 * ROUNDS
 YEAR = 2026
 ZONES = (
     "America/New_York",

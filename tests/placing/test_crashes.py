@@ -22,9 +22,9 @@ from tests.support.crash_plans import GET_FAULTS, PAUSES, POST_FAULTS, Result, l
 from tests.support.crash_verdict import complaints
 from tests.support.crashing_tasks import Plan, Round, Task
 from tests.support.placing_runs import has_task_state
+from tests.support.rounds import ROUNDS
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "6"))
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
 TASKS = 240 * ROUNDS
 LANES = 24
 TIMEOUT = 400.0 * ROUNDS  # seconds

@@ -1,6 +1,7 @@
 """Run the example DAGs with ``dag.test()``, in a process of its own; print the results.
 
-``dag.test()`` changes much of the process that it runs in, hence not in pytest's own.
+``dag.test()`` changes much of the process that it runs in, hence not in pytest's own. The clock is that of
+our pytest plugin: nobody waits for a redial or for calling hours.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
+from airflow_provider_telzino.testing.telzino import Telzino
 from tests.support.installed_airflow import INSTALLED
 
 RESULT_MARK = "RESULT "
@@ -29,20 +31,26 @@ RESULT_MARK = "RESULT "
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 
 
-def zone_at_noon() -> str:
-    """Return a time zone in which it is noon now, so that people may be called there."""
-    return f"Etc/GMT{datetime.now(timezone.utc).hour - 12:+d}"  # whose sign is the opposite of what it seems
+NIGHT = datetime(2027, 1, 5, 3, tzinfo=timezone.utc)
+"""When the runs begin: a Monday at 22:00 in New York. Those that keep calling hours wait until morning."""
+ZONE = "America/New_York"
 
-
-PLACING: dict[str, dict[str, Any]] = {
-    "example_telzino_place_call": {"to_number": MAGIC_NUMBERS["completed"], "crm_id": "123"},
-    "example_telzino_redial": {"to_number": MAGIC_NUMBERS["completed"], "timezone": zone_at_noon()},
-    "example_telzino_call_contacts": {
-        "to_numbers": [MAGIC_NUMBERS["completed"], MAGIC_NUMBERS["busy"]],
-        "timezone": zone_at_noon(),
-    },
+ANSWERS, BUSY = MAGIC_NUMBERS["completed"], MAGIC_NUMBERS["busy"]
+PLACING: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
+    "example_telzino_place_call": (
+        {"to_number": ANSWERS, "crm_id": "123"},
+        {ANSWERS: ["completed"]},
+    ),
+    "example_telzino_redial": (
+        {"to_number": ANSWERS, "timezone": ZONE},
+        {ANSWERS: ["completed"]},
+    ),
+    "example_telzino_call_contacts": (
+        {"to_numbers": [ANSWERS, BUSY], "timezone": ZONE},
+        {ANSWERS: ["completed"], BUSY: ["busy"]},
+    ),
 }
-"""Those that place calls, and with what they're run."""
+"""Those that place calls, with what they're run, and how the calls to each number end."""
 
 NIGHTLY = "example_telzino_nightly_calls"
 CONTACTS = {
@@ -64,10 +72,13 @@ CALLED = [
     (4, "Trial users", MAGIC_NUMBERS["busy"], "Peregrine", "an earlier run"),
 ]
 """Those in the table of the campaign's example: id, list, number, name, and the run that has taken them."""
+CAMPAIGN_ENDS = (["completed"], ["busy", "completed"], ["no_such_number"])
+"""How the calls to them end; nobody calls the last."""
 
 APPROVAL = "example_telzino_campaign_approval"
 PLANNED = [(1, MAGIC_NUMBERS["completed"], "Clementine"), (2, MAGIC_NUMBERS["quick_hang_up"], "Barnaby")]
 """Those in the table of the example with an approval: id, number, name."""
+PLANNED_ENDS = ("completed", "quick_hang_up")
 INVALID = (3, "0815 4712", "Hortensia")
 """One more, in the plan that is rejected."""
 
@@ -103,25 +114,27 @@ def example_names(name: str, changes: Mapping[str, str] | None = None) -> dict[s
     return names
 
 
-def fields(sandbox: Sandbox) -> dict[str, Any]:
-    """Return the fields of the connection to a sandbox."""
-    extra = {"agent_id": DEFAULT_AGENT_ID}
-    return {"conn_type": "telzino", "host": sandbox.url, "password": ACCESS_TOKEN, "extra": extra}
+@contextlib.contextmanager
+def scripted(outcomes: Mapping[str, Sequence[str]], *, connect: bool = True) -> Iterator[Telzino]:
+    """Run Telzino with a connection in the environment; fail unless just these calls are placed."""
+    with Telzino() as telzino:
+        telzino.clock.move_to(NIGHT)
+        for number, ends in outcomes.items():
+            telzino.script(number, ends)
+        if connect:
+            os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = telzino.connection
+        yield telzino
+        assert telzino.problems() == []
 
 
-def connect_by_environment(sandbox: Sandbox) -> None:
-    """Set the connection as an environment variable."""
-    os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = json.dumps(fields(sandbox))
-
-
-def connect_by_database(sandbox: Sandbox) -> None:
+def connect_by_database(telzino: Telzino) -> None:
     """Set the connection in Airflow's database, where most users have it."""
     from airflow.models import Connection
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        connection = Connection(conn_id="telzino_default", **fields(sandbox))  # noqa: AIR311  # the database's
-        session.add(connection)
+        fields = json.loads(telzino.connection)
+        session.add(Connection(conn_id="telzino_default", **fields))  # noqa: AIR311  # the database's
 
 
 def run_example(name: str, conf: dict[str, Any]) -> dict[str, Any]:
@@ -178,28 +191,29 @@ def run_nights(folder: Path) -> list[dict[str, Any]]:
 
     Each result has the table after that night, and all calls so far.
     """
-    contacts = [
-        (identity, number, zone_at_noon(), "Ask for the parcel.") for identity, number in CONTACTS.items()
-    ]
-    corrected = (MAGIC_NUMBERS["completed"], CORRECTED)
+    contacts = [(identity, number, ZONE, "Ask for the parcel.") for identity, number in CONTACTS.items()]
+    outcomes = {
+        CONTACTS[1]: ["completed", "completed"],
+        CONTACTS[2]: ["busy", "completed"],
+        CONTACTS[3]: ["no_such_number"],
+    }
     dag = example_dag(NIGHTLY)
-    dag.get_task("call").partial_kwargs["redial_delay"] = timedelta(0)
     nights: list[dict[str, Any]] = []
-    with Sandbox(speed=20) as sandbox, contacts_table(NIGHTLY, folder / "nightly.db") as database:
-        connect_by_environment(sandbox)
+    with scripted(outcomes) as telzino, contacts_table(NIGHTLY, folder / "nightly.db") as database:
         database.executemany(INSERT, contacts)
         for night in range(3):
             if night == 1:
-                database.execute("UPDATE contacts SET to_number = ?, dag_run = NULL WHERE id = ?", corrected)
+                correct = "UPDATE contacts SET to_number = ?, dag_run = NULL WHERE id = ?"
+                database.execute(correct, (CONTACTS[1], CORRECTED))
             run = run_dag(dag)
-            nights.append(run | {"table": rows_by_id(database), "calls": sandbox.calls})
+            nights.append(run | {"table": rows_by_id(database), "calls": telzino.calls})
     return nights
 
 
 def run_batch() -> dict[str, Any]:
     """Run the batch example: half of its calls end while it waits."""
-    with Sandbox() as sandbox:
-        connect_by_environment(sandbox)
+    with scripted({}) as telzino:
+        sandbox = telzino.sandbox
         calls = [sandbox.add_call(status)["id"] for status in ["completed", "busy", "dialing"] * 5]
 
         def finish_after_the_first_poll() -> None:
@@ -218,17 +232,17 @@ def run_campaign(folder: Path) -> dict[str, Any]:
     """Run the example of a campaign; the result also has the table, all calls and the report."""
     os.environ["AIRFLOW_VAR_TELZINO_REPORTS"] = f"file://{folder}/reports"
     sys.modules["matplotlib"] = None  # type: ignore[assignment]  # where DAGs are parsed it isn't installed
-    dag = example_dag(CAMPAIGN, {"redial_delay=timedelta(hours=2)": "redial_delay=timedelta(0)"})
+    dag = example_dag(CAMPAIGN)
     del sys.modules["matplotlib"]
-    with Sandbox(speed=20) as sandbox, contacts_table(CAMPAIGN, folder / "campaign.db") as database:
-        connect_by_environment(sandbox)
+    outcomes = dict(zip((number for _, _, number, _, _ in CALLED), CAMPAIGN_ENDS, strict=False))
+    with scripted(outcomes) as telzino, contacts_table(CAMPAIGN, folder / "campaign.db") as database:
         database.executemany(
             "INSERT INTO contacts (id, list, to_number, name, dag_run, timezone) VALUES (?, ?, ?, ?, ?, ?)",
-            [(*contact, zone_at_noon()) for contact in CALLED],
+            [(*contact, ZONE) for contact in CALLED],
         )
         run = run_dag(dag)
         (report,) = (folder / "reports").iterdir()
-        found = {"table": rows_by_id(database), "calls": sandbox.calls, "report": report.read_text()}
+        found = {"table": rows_by_id(database), "calls": telzino.calls, "report": report.read_text()}
         return run | found | {"report_path": str(report)}
 
 
@@ -241,14 +255,13 @@ def run_approvals(folder: Path) -> dict[str, Any]:
 
     results: dict[str, Any] = {}
     for case, answer in (("approved", "Approve"), ("rejected", "Reject"), ("changed", "Approve")):
-        with Sandbox(speed=20) as sandbox, contacts_table(APPROVAL, folder / f"{case}.db") as database:
-            connect_by_environment(sandbox)
+        ends = {number: [end] for (_, number, _), end in zip(PLANNED, PLANNED_ENDS, strict=True)}
+        outcomes = ends if case == "approved" else {}
+        with scripted(outcomes) as telzino, contacts_table(APPROVAL, folder / f"{case}.db") as database:
+            contacts = (*PLANNED, *([INVALID] if case == "rejected" else []))
             database.executemany(
                 "INSERT INTO contacts (id, to_number, name, timezone) VALUES (?, ?, ?, ?)",
-                [
-                    (*contact, zone_at_noon())
-                    for contact in (*PLANNED, *([INVALID] if case == "rejected" else []))
-                ],
+                [(*contact, ZONE) for contact in contacts],
             )
 
             def change(case: str = case, database: Path = folder / f"{case}.db") -> None:
@@ -259,15 +272,16 @@ def run_approvals(folder: Path) -> dict[str, Any]:
             dag = example_dag(APPROVAL)
             with answering(APPROVAL, answer, first=change) as seen:
                 run = run_dag(dag)
-            results[case] = run | {"calls": sandbox.calls, "seen": seen}
+            results[case] = run | {"calls": telzino.calls, "seen": seen}
     return results
 
 
 def main() -> None:
     """Run the waiting example for each status that the arguments name, then those that place calls."""
     results: dict[str, Any] = {}
-    with Sandbox() as sandbox:
-        connect_by_database(sandbox)
+    with scripted({}, connect=False) as telzino:
+        connect_by_database(telzino)
+        sandbox = telzino.sandbox
         for status in sys.argv[1:]:
             call = sandbox.add_call("in_progress")
             arguments = (sandbox, call["id"], status)
@@ -275,10 +289,9 @@ def main() -> None:
             result = run_example("example_telzino_wait_for_call", {"call_id": call["id"]})
             results[status] = result | {"sandbox": sandbox.call(call["id"])}
     results["example_telzino_wait_for_batch"] = run_batch()
-    for name, conf in PLACING.items():
-        with Sandbox(speed=20) as sandbox:
-            connect_by_environment(sandbox)
-            results[name] = run_example(name, conf) | {"calls": sandbox.calls}
+    for name, (conf, outcomes) in PLACING.items():
+        with scripted(outcomes) as telzino:
+            results[name] = run_example(name, conf) | {"calls": telzino.calls}
     with tempfile.TemporaryDirectory() as folder:
         results[NIGHTLY] = run_nights(Path(folder))
         results[CAMPAIGN] = run_campaign(Path(folder))

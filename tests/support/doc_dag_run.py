@@ -13,20 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, MAGIC_NUMBERS, Sandbox
-from tests.support.dag_test_run import RESULT_MARK, zone_at_noon
+from tests.support.dag_test_run import ANSWERS, RESULT_MARK, scripted
 
 
 def run(file: Path) -> dict[str, Any]:
-    """Run one of them at noon, whenever that is, with a number that completes."""
-    file.write_text(file.read_text().replace("America/New_York", zone_at_noon()))
-    with Sandbox(speed=20) as sandbox:
-        extra = {"agent_id": DEFAULT_AGENT_ID}
-        connection = {"conn_type": "telzino", "host": sandbox.url, "password": ACCESS_TOKEN, "extra": extra}
-        os.environ["AIRFLOW_CONN_TELZINO_DEFAULT"] = json.dumps(connection)
+    """Run one of them, with a number that completes."""
+    with scripted({ANSWERS: ["completed"]}) as telzino:
         dag = runpy.run_path(str(file))[file.stem]()
-        state = dag.test(run_conf={"to_number": MAGIC_NUMBERS["completed"]}).state
-        return {"state": state, "calls": [call["status"] for call in sandbox.calls]}
+        state = dag.test(run_conf={"to_number": ANSWERS}).state
+        return {"state": state, "calls": [call["status"] for call in telzino.calls]}
 
 
 def main(folder: Path) -> None:

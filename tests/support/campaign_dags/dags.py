@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
-from typing import Any
+from itertools import chain
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator as Campaign
-from airflow_provider_telzino.placing import campaign
-from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
-from tests.support.dag_test_run import RESULT_MARK, connect_by_environment, run_dag
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
+from tests.support.dag_test_run import RESULT_MARK, run_dag, scripted
 
 try:
     from airflow.sdk import task
@@ -56,24 +54,20 @@ def contacts_of_the_run() -> list[str]:
     return CONTACTS["from_a_function"]
 
 
-SETTINGS: dict[str, Any] = {"redial_delay": timedelta(seconds=1), "poll_interval": 0.2}
-
 with DAG("campaigns", schedule=None) as dag:
-    Campaign(task_id="literal", contacts=CONTACTS["literal"], **SETTINGS)
-    Campaign(task_id="from_a_function", contacts=contacts_of_the_run, max_active_calls=2, **SETTINGS)
-    Campaign(task_id="from_a_task", contacts=contacts(), **SETTINGS)
-    Campaign.partial(task_id="mapped", **SETTINGS).expand(contacts=MAPPED["mapped"])
-    Campaign.partial(task_id="mapped_over_a_task", **SETTINGS).expand(contacts=lists())
+    Campaign(task_id="literal", contacts=CONTACTS["literal"])
+    Campaign(task_id="from_a_function", contacts=contacts_of_the_run, max_active_calls=2)
+    Campaign(task_id="from_a_task", contacts=contacts())
+    Campaign.partial(task_id="mapped").expand(contacts=MAPPED["mapped"])
+    Campaign.partial(task_id="mapped_over_a_task").expand(contacts=lists())
 
 
 def main() -> None:
     """Run the DAG."""
-    # The sandbox's list does not lag.
-    campaign.LIST_LAG = timedelta(seconds=1)
-    campaign.SHORTEST_PAUSE = timedelta(seconds=0.2)
-    with Sandbox(speed=20) as sandbox:
-        connect_by_environment(sandbox)
-        result = run_dag(dag) | {"calls": sandbox.calls}
+    lists = [*CONTACTS.values(), *(each for lists in MAPPED.values() for each in lists)]
+    outcomes = {number: ["completed"] for number in chain(*lists)} | {BUSY_ONCE: ["busy", "completed"]}
+    with scripted(outcomes) as telzino:
+        result = run_dag(dag) | {"calls": telzino.calls}
     print(RESULT_MARK + json.dumps(result, default=str))
 
 

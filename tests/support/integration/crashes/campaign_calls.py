@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 from airflow_provider_telzino.sandbox import Sandbox
 from tests.support.integration.crashes.calling import CallingSupervisor, calling_airflow
 from tests.support.integration.crashes.ledger import FINISHED, RunningTask
+from tests.support.rounds import ROUNDS
 
 DAG_ID, TASK_ID = "campaign_kills", "campaign"
-ROUNDS = int(os.environ.get("TELZINO_CRASH_ROUNDS", "1"))
 SHARE = 1 if ROUNDS > 1 else 4
 """CI has time for one part in so many of a campaign."""
 CONTACTS = 1_000 // SHARE
