@@ -88,6 +88,16 @@ class AirflowApi:
         """Return the state of each task; a mapped one is named like ``task_id[3]``."""
         return {task_name(task): task["state"] for task in self.task_instances(dag_id, run_id)}
 
+    def needed_tries(self, task: dict[str, Any]) -> int:
+        """Return how many tries a task instance has needed, without those after Airflow's mistakes.
+
+        On a busy machine it considers some tasks dead that resume soon, and retries them (docs/crashes.md).
+        """
+        names = {"dag_id": "dag_id", "run_id": "dag_run_id", "task_id": "task_id", "map_index": "map_index"}
+        about = {filter_name: task[name] for filter_name, name in names.items()}
+        mistakes = self.request("GET", "/eventLogs", params={**about, "event": "state mismatch"})
+        return int(task["try_number"]) - int(mistakes["total_entries"])
+
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:

@@ -112,10 +112,12 @@ def test_many_mapped_waits(tmp_path: Path, report_count: ReportCount) -> None:
             f"all ended {ended - all_held:.0f} s later; task runs by worker: {runs}"
         )
         assert [wait["state"] for wait in waits] == [STATES[record["status"]] for record in truth]
-        assert {wait["try_number"] for wait in waits} == {1}
+        assert {airflow.api.needed_tries(wait) for wait in waits} == {1}
         assert records == truth
         assert statuses == {record["id"]: record["status"] for record in truth}
         assert Counter(statuses.values()) == dict.fromkeys(ENDINGS, WAITS // len(ENDINGS))
         assert len(held) == 2
         assert min(runs.values()) > 0
-        assert sum(runs.values()) == 2 * WAITS + 2  # Two for each wait, one for each of the other tasks.
+        again = sum(int(wait["try_number"]) - 1 for wait in waits)
+        # Two for each wait, one for each of the other tasks.
+        assert 2 * WAITS + 2 <= sum(runs.values()) <= 2 * WAITS + 2 + 2 * again

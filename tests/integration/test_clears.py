@@ -113,7 +113,7 @@ def test_the_same_try_again_finds_the_call(airflow: AirflowInstance, sandbox: Sa
     assert "So that nobody is called twice, the task doesn't dial" in run.log(1)
     assert [run.record] == run.calls
     assert run.requests("POST") == 1
-    assert run.task["try_number"] == 1
+    assert run.needed_tries == 1
 
 
 @NEEDS_3_4
@@ -129,7 +129,7 @@ def test_the_same_try_again_continues_to_wait(airflow: AirflowInstance, sandbox:
     assert state == "success"
     assert [run.record] == run.calls
     assert run.requests("POST") == 1
-    assert run.task["try_number"] == 1
+    assert run.needed_tries == 1
 
 
 @NEEDS_3_4

@@ -174,7 +174,7 @@ def test_redials_in_one_try(start: StartRun) -> None:
     assert run.record == run.calls[-1]
     assert run.calls[0]["ended_at"] <= run.calls[1]["created_at"]
     assert run.calls[1]["ended_at"] <= run.calls[2]["created_at"]
-    assert run.task["try_number"] == 1
+    assert run.needed_tries == 1
 
 
 def test_no_retry_follows_the_last_outcome(start: StartRun) -> None:
@@ -184,7 +184,7 @@ def test_no_retry_follows_the_last_outcome(start: StartRun) -> None:
     state = run.finish()
 
     assert state == "failed"
-    assert run.task["try_number"] == 1
+    assert run.needed_tries == 1
     assert len(run.calls) == 3
     assert run.record == run.calls[-1]
 

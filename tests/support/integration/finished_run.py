@@ -78,6 +78,10 @@ class FinishedRun:
         """Return how a task ended."""
         return str(self.tasks[task]["state"])
 
+    def needed_tries(self, task: str) -> int:
+        """Return how many tries a task has needed."""
+        return self.airflow.api.needed_tries(self.tasks[task])
+
     def xcom(self, task_id: str, map_index: int = -1) -> Any:
         """Return what a task pushed."""
         return self.airflow.api.xcom(DAG_ID, self.run_id, task_id, map_index=map_index)

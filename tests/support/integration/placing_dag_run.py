@@ -39,6 +39,11 @@ class PlacingDagRun:
         return self.airflow.api.task_instances(self.dag_id, self.run_id)[0]
 
     @property
+    def needed_tries(self) -> int:
+        """How many tries the task has needed."""
+        return self.airflow.api.needed_tries(self.task)
+
+    @property
     def record(self) -> Any:
         """What the task pushed."""
         return self.airflow.api.xcom(self.dag_id, self.run_id, TASK)
