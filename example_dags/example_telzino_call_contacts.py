@@ -1,7 +1,11 @@
 """Call all contacts that a task gives, and get the transcripts of those who answered.
 
-One mapped task for each contact: each calls within the calling hours of its contact, and once more if nobody
-answers.
+One mapped task for each contact: each calls within the calling hours of its contact, and once more if
+nobody answers. The web interface shows the mapped tasks by row and call, never by number.
+
+- **Needs** the connection `telzino_default` only. It calls real people, unless that leads to a sandbox.
+- **Start it** as it is to call two numbers of the sandbox, or with numbers of your own.
+- **Change** `contacts`, which is to read yours from where they are, `count_words`, and when to call again.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOp
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
     params={
         "to_numbers": Param(
             default=["+15005550100", "+15005550102"],
@@ -60,6 +65,7 @@ def example_telzino_call_contacts() -> None:
         retries=2,
         retry_delay=timedelta(minutes=1),
         max_active_tis_per_dagrun=20,
+        map_index_template="row {{ task.metadata['row'] }}",  # never the number: everybody sees it
     ).expand_kwargs(contacts())
 
     @task
@@ -67,9 +73,9 @@ def example_telzino_call_contacts() -> None:
         """Choose the calls that somebody answered."""
         return [record for record in records if record["status"] == "completed"]
 
-    transcript = TelzinoGetTranscriptOperator.partial(task_id="transcript").expand(
-        transcript_id=answered(call.output)
-    )
+    transcript = TelzinoGetTranscriptOperator.partial(
+        task_id="transcript", map_index_template="call {{ task.transcript_id['id'] }}"
+    ).expand(transcript_id=answered(call.output))
 
     @task
     def count_words(transcripts: Any) -> int:

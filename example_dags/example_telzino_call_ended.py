@@ -1,7 +1,12 @@
 """Run for each call that ends, whoever has placed it: event-driven, on Airflow 3.
 
-A watcher in the triggerer polls the agent's calls and emits an event for each that ends. Airflow starts this
-DAG for it, with several events in one run if they come close together.
+A watcher in the triggerer polls the agent's calls and emits an event for each that ends. Airflow starts
+this DAG for it, with several events in one run if they come close together. The web interface shows the
+mapped tasks by the id of their call.
+
+- **Needs** Airflow 3 and the connection `telzino_default`, with an agent. It calls nobody.
+- **Start it** by unpausing it: Airflow stops the watcher of a paused DAG.
+- **Change** `handle`. It may see a call twice.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ ended_calls = Asset(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
 )
 def example_telzino_call_ended() -> None:
     """Get the record of each call that has ended, and work with it."""
@@ -42,9 +48,13 @@ def example_telzino_call_ended() -> None:
         task_id="record",
         fail_on=[],  # a call that failed is an outcome like any other here
         retries=3,
+        map_index_template="call {{ task.call_id['id'] }}",
     ).expand(call_id=calls())
 
-    @task(show_return_value_in_logs=False)  # a summary is personal data: not for logs
+    @task(
+        show_return_value_in_logs=False,  # a summary is personal data: not for logs
+        map_index_template="call {{ task.op_kwargs['record']['id'] }}",
+    )
     def handle(record: dict[str, Any]) -> dict[str, Any]:
         """Work with the call. It may come again after a restart: what you write should bear that."""
         call = Call.from_record(record)

@@ -1,16 +1,23 @@
 """Call everybody who is new in a table, in one task; write the outcomes back, and draw a report of them.
 
-It needs ``apache-airflow-providers-sqlite`` (for PostgreSQL its own provider and hook, and ``%s`` for ``?``),
-``matplotlib`` on the workers, and a connection ``contacts_db`` to a database with this table::
+A contact belongs to the DAG run that has taken it, so that no other run calls it. The report is an HTML
+file, one for each DAG run, with counts only; the Airflow Variable `telzino_reports` says where: a folder,
+or a bucket such as `s3://aws@reports`.
+
+- **Needs** the connection `telzino_default`, `apache-airflow-providers-sqlite` (for PostgreSQL its own
+  provider and hook, and `%s` for `?`), `matplotlib` on the workers, and a connection `contacts_db` to a
+  database with the table below.
+- **Start it** when there are new contacts. It calls real people, unless `telzino_default` leads to a
+  sandbox.
+- **Change** the statements to fit your table, `call_context`, and how many calls are live at a time
+  (`max_active_calls`).
+
+The table, where `list` is where a contact comes from, such as `"Spring renewals"`:
 
     CREATE TABLE contacts (
         id INTEGER PRIMARY KEY, list TEXT NOT NULL, to_number TEXT NOT NULL, name TEXT, timezone TEXT,
         dag_run TEXT, outcome TEXT, attempts INTEGER, call_id TEXT, ended_at TEXT
     )
-
-``list`` is where a contact comes from, such as ``"Spring renewals"``. A contact belongs to the DAG run that
-has taken it, so that no other run calls it. The report is an HTML file, one for each DAG run, with counts
-only; the Airflow Variable ``telzino_reports`` says where: a folder, or a bucket such as ``s3://aws@reports``.
 """
 
 from __future__ import annotations
@@ -53,6 +60,7 @@ def read_contacts(run_id: str) -> list[dict[str, Any]]:
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
 )
 def example_telzino_campaign() -> None:
     """Take the new contacts, call them, write the outcomes back, and draw the report."""

@@ -1,15 +1,21 @@
 """Plan a campaign, let a person approve the plan, and call. If something has changed since, nobody is called.
 
-It needs Airflow 3.1 or newer, ``apache-airflow-providers-sqlite``, and a connection ``contacts_db`` to a
-database with this table::
+A DAG run takes all contacts that no other has taken, so that new ones don't change what is approved. The
+web interface shows the plan under *Required Actions*. After a rejection, set `dag_run` of the contacts to
+NULL to have the next run plan them.
+
+- **Needs** Airflow 3.1 or newer, the connection `telzino_default`, `apache-airflow-providers-sqlite`, and a
+  connection `contacts_db` to a database with the table below.
+- **Start it** when there are new contacts. It calls real people, unless `telzino_default` leads to a
+  sandbox.
+- **Change** the statements to fit your table, what is planned (`CAMPAIGN`), and what the person reads
+  (`PLAN`).
+
+The table:
 
     CREATE TABLE contacts (
         id INTEGER PRIMARY KEY, to_number TEXT NOT NULL, name TEXT, timezone TEXT, dag_run TEXT
     )
-
-A DAG run takes all contacts that no other has taken, so that new ones don't change what is approved. The
-web interface shows the plan under *Required Actions*. After a rejection, set ``dag_run`` of the contacts to
-NULL to have the next run plan them.
 """
 
 from __future__ import annotations
@@ -71,6 +77,7 @@ CAMPAIGN: dict[str, Any] = {
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
 )
 def example_telzino_campaign_approval() -> None:
     """Take the new contacts, plan, ask, call."""

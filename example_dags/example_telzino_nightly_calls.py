@@ -1,16 +1,22 @@
 """Call everybody who is new in a table, write the outcomes back, and report them, every night.
 
-Each contact is called from 9:00 to 20:00 of their time, at most three times. It needs
-``apache-airflow-providers-sqlite`` (for PostgreSQL its own provider and hook, and ``%s`` for ``?``), and a
-connection ``contacts_db`` to a database with this table::
+Each contact is called from 9:00 to 20:00 of their time, at most three times. A contact belongs to the DAG
+run that has taken it, so that no other run calls it, whatever goes wrong. To have it called by the next
+run, set its `dag_run` to NULL. The web interface shows the mapped tasks by the contact's id, never by
+number.
+
+- **Needs** the connection `telzino_default`, `apache-airflow-providers-sqlite` (for PostgreSQL its own
+  provider and hook, and `%s` for `?`), and a connection `contacts_db` to a database with the table below.
+- **Start it** by unpausing it: it calls people from then on, real ones unless `telzino_default` leads to a
+  sandbox.
+- **Change** the `schedule`, the statements to fit your table, and `report`.
+
+The table:
 
     CREATE TABLE contacts (
         id INTEGER PRIMARY KEY, to_number TEXT NOT NULL, timezone TEXT, call_context TEXT,
         dag_run TEXT, call_id TEXT, outcome TEXT, ended_at TEXT
     )
-
-A contact belongs to the DAG run that has taken it, so that no other run calls it, whatever goes wrong. To
-have it called by the next run, set its ``dag_run`` to NULL.
 """
 
 from __future__ import annotations
@@ -39,6 +45,7 @@ COUNT = "SELECT coalesce(outcome, 'no outcome'), count(*) FROM contacts WHERE da
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
 )
 def example_telzino_nightly_calls() -> None:
     """Take the new contacts, call them, write the outcomes back, and count them."""

@@ -1,7 +1,12 @@
 """Place a phone call, wait for its end and work with its outcome.
 
-Trigger it with a phone number. Copy it: it needs nothing but the provider and a connection
-``telzino_default``. However often the task is retried, the person is called once.
+However often the task is retried, the person is called once. The call's status decides what comes next: the
+transcript of a call that somebody answered, or `not_reached`.
+
+- **Needs** the connection `telzino_default` only. It calls a real person, unless that leads to a sandbox.
+- **Start it** with a phone number.
+- **Change** what the agent is to know (`call_context`), and what follows the call: `count_turns`,
+  `not_reached`.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOp
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
     params={
         "to_number": Param(type="string", pattern="^[+][1-9][0-9]{1,14}$", description="E.164."),
         "call_context": Param(

@@ -2,6 +2,11 @@
 
 One task does all of it, without a worker between the calls. Airflow's retries are for crashes and outages:
 they continue with the call that the task has placed.
+
+- **Needs** the connection `telzino_default` only. It calls a real person, unless that leads to a sandbox.
+- **Start it** with a phone number, and the time zone of whoever is called.
+- **Change** after which outcomes, how often and when to call again (`redial_on`, `max_attempts`,
+  `redial_delay`), the `calling_hours`, and what follows: `confirmed`, `give_up`.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
     params={
         "to_number": Param(type="string", pattern="^[+][1-9][0-9]{1,14}$", description="E.164."),
         "timezone": Param("America/New_York", type="string", description="Of the callee."),

@@ -1,7 +1,8 @@
 """Wait for many calls in one task, and count their outcomes.
 
-Trigger it with the ids of calls that were placed already. Copy it: it needs nothing but the provider and a
-connection ``telzino_default``.
+- **Needs** the connection `telzino_default` only. It calls nobody.
+- **Start it** with the ids of calls that were placed already: up to thousands.
+- **Change** `count`, and which fields of the records it is to get (`record_fields`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
     params={
         "call_ids": Param(
             default=[],

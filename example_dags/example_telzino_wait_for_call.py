@@ -1,7 +1,10 @@
 """Wait for a phone call and work with its outcome.
 
-Trigger it with the id of a call that was placed already. Copy it: it needs nothing but the provider and a
-connection ``telzino_default``.
+The call's status decides what comes next: `read_summary` if somebody answered, or `call_again_later`.
+
+- **Needs** the connection `telzino_default` only. It calls nobody.
+- **Start it** with the id of a call that was placed already.
+- **Change** what follows the call: `read_summary`, `call_again_later`.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from airflow_provider_telzino.sensors.call import TelzinoCallSensor
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],
+    doc_md=__doc__,  # the web interface shows it
     params={
         "call_id": Param(type="string", format="uuid", description="The call to wait for."),
         "agent_id": Param(

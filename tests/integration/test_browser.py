@@ -1,4 +1,4 @@
-"""Airflow's web interface in a real browser: the connection form, a task's log, and its XCom."""
+"""Airflow's web interface in a real browser: the connection form, logs, XCom, labels, links and docs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def sandbox() -> Iterator[Sandbox]:
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
     """A whole Airflow, with a DAG that uses a connection which doesn't exist yet."""
     with running_airflow(tmp_path_factory.mktemp("browser") / "airflow", "browser") as running:
-        running.wait_for_dag("browser")
+        for dag_id in ("browser", "labels"):
+            running.wait_for_dag(dag_id)
         yield running
 
 
@@ -169,3 +170,35 @@ def test_the_connection_form_and_a_run_that_uses_it(
         assert private not in log
     assert any(json.dumps(CONN_ID) in answer for answer in answers)
     assert [answer for answer in answers if CLIENT_SECRET in answer] == []
+
+
+def test_mapped_tasks_that_call(
+    page: Page, airflow: AirflowInstance, sandbox: Sandbox, screenshot: Screenshot
+) -> None:
+    """They have labels without personal data, and a button that leads to the call; the DAG has its text."""
+    airflow.add_telzino_connection(sandbox.url)
+    run_id = airflow.api.trigger("labels")
+    assert airflow.wait_for_run("labels", run_id, timeout=180) == "success"
+
+    # The list of the mapped tasks.
+    tasks = f"{airflow.base_url}/dags/labels/runs/{run_id}/tasks/call/mapped"
+    page.goto(tasks)
+    page.set_viewport_size({"width": 1280, "height": 560})
+    for label in ("contact 17", "contact 18"):
+        expect(page.get_by_role("link", name=label, exact=True)).to_be_visible()
+    for call in sandbox.calls:
+        assert call["to_number"] not in page.locator("body").inner_text()
+    screenshot("mapped-tasks")
+
+    # The way from one of them to its call.
+    page.goto(f"{tasks}/1/details")
+    button = page.get_by_role("link", name="Call", exact=True)
+    (call,) = (each for each in sandbox.calls if each["to_number"] == MAGIC_NUMBERS["busy"])
+    expect(button).to_have_attribute("href", f"{sandbox.url}/#call={call['id']}")
+
+    # What the DAG is for.
+    page.goto(f"{airflow.base_url}/dags/labels")
+    page.get_by_role("button", name="Dag Docs").click()
+    documentation = page.get_by_role("dialog")
+    expect(documentation).to_contain_text("Call two contacts")
+    expect(documentation.get_by_role("listitem")).to_contain_text("Needs the connection telzino_default.")
