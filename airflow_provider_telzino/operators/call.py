@@ -160,6 +160,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         "telzino_conn_id",
     )
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
+    ui_color, ui_fgcolor = "#c9efd9", "#0c4529"  # green: it calls
     can_start_in_triggerer = False  # a trigger may run twice at the same time
     after_timeout = "The call may still be in progress; a retry of the task continues to wait for it."
     sleep = staticmethod(lambda seconds: time.sleep(seconds))  # tests replace either

@@ -142,7 +142,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         "telzino_conn_id",
     )
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012 - as Airflow declares it
-    ui_color = "#e6f1f2"
+    ui_color, ui_fgcolor = "#fde0b0", "#5a3300"  # orange: it calls many
     sleep = staticmethod(lambda seconds: time.sleep(seconds))  # tests replace either
 
     def __init__(

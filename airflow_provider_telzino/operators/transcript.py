@@ -72,7 +72,7 @@ class TelzinoGetTranscriptOperator(ParseChecks, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("transcript_id", "agent_id", "telzino_conn_id")
-    ui_color = "#e6f1f2"
+    ui_color, ui_fgcolor = "#f3d6f5", "#5b1a63"  # purple
 
     def __init__(
         self,

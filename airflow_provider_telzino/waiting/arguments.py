@@ -42,6 +42,8 @@ class WaitArguments(ParseChecks, BaseOperator):
         TelzinoConfigurationError: An argument is invalid. The message names it and the task.
     """
 
+    ui_color, ui_fgcolor = "#c4dcfa", "#0b3a6e"  # blue: it waits
+
     # It must have an `__init__` of its own: otherwise Airflow's metaclass would give it BaseOperator's, which
     # would hide that of BaseSensorOperator from the sensor.
     def __init__(
@@ -116,8 +118,6 @@ class WaitingOperator(WaitingTask):
         soft_fail: Skip the task instead of failing it, whatever the error.
         kwargs: The parameters of :class:`WaitingTask`, and those of Airflow's ``BaseOperator``.
     """
-
-    ui_color = "#e6f1f2"
 
     def __init__(
         self,
