@@ -29,6 +29,7 @@ ended_calls = Asset(
 
 @dag(
     schedule=[ended_calls],
+    is_paused_upon_creation=True,  # its watcher polls as soon as it is switched on
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["example", "telzino"],

@@ -38,9 +38,13 @@ def write_dags(folder: Path) -> None:
     """Write ten DAG files, each with a watcher of the same calls, to a folder."""
     folder.mkdir(parents=True)
     source = (Path(__file__).resolve().parents[3] / "example_dags" / f"{EXAMPLE}.py").read_text()
-    quick = source.replace("TelzinoCallEndedTrigger()", f"TelzinoCallEndedTrigger(poll_interval={INTERVAL})")
-    assert quick != source
-    (folder / f"{EXAMPLE}.py").write_text(quick)
+    for old, new in {
+        "TelzinoCallEndedTrigger()": f"TelzinoCallEndedTrigger(poll_interval={INTERVAL})",
+        "is_paused_upon_creation=True": "is_paused_upon_creation=False",
+    }.items():
+        assert old in source, old
+        source = source.replace(old, new)
+    (folder / f"{EXAMPLE}.py").write_text(source)
     for number in range(1, WATCHERS):
         name = f"watcher_{number}"
         (folder / f"{name}.py").write_text(OTHER.format(name=name, interval=INTERVAL))
