@@ -91,6 +91,15 @@ def open_extra_fields(form: Locator) -> None:
     expect(field(form, "element_agent_id")).to_be_visible()
 
 
+def wait_for_polls(airflow: AirflowInstance, sandbox: Sandbox, call_id: str, count: int) -> None:
+    """Wait until a call has been polled so many times."""
+    airflow.wait_until(
+        lambda: sum(request.path.endswith(call_id) for request in list(sandbox.requests)) >= count,
+        "polls of the call",
+        timeout=180,
+    )
+
+
 def test_the_connection_form_and_a_run_that_uses_it(
     page: Page, airflow: AirflowInstance, sandbox: Sandbox, screenshot: Screenshot
 ) -> None:
@@ -122,7 +131,9 @@ def test_the_connection_form_and_a_run_that_uses_it(
         expect(field(form, f"element_{name}")).to_be_visible()
         expect(form.get_by_text(ours["label"], exact=False).first).to_be_visible()
         expect(form.get_by_text(ours["description"], exact=True)).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 1180})  # all of them
     screenshot("connection-form-extra")
+    page.set_viewport_size({"width": 1280, "height": 860})
 
     # It is filled in and saved.
     form.get_by_role("button", name="Standard Fields").click()
@@ -147,15 +158,21 @@ def test_the_connection_form_and_a_run_that_uses_it(
     form.get_by_role("button", name="Close").click()
     assert CLIENT_SECRET not in html
 
-    # A run over this connection ends with the record.
+    # A run over this connection ends with the record. Each status lasts until the task has seen it.
     call_id = str(sandbox.place(MAGIC_NUMBERS["completed"], call_context=CALL_CONTEXT)["id"])
+    sandbox.move(call_id, "dialing")
     run_id = airflow.api.trigger("browser", {"call_id": call_id})
+    wait_for_polls(airflow, sandbox, call_id, 1)
+    sandbox.move(call_id, "in_progress")
+    wait_for_polls(airflow, sandbox, call_id, 3)
+    sandbox.finish(call_id, "completed")
     assert airflow.wait_for_run("browser", run_id, timeout=180) == "success"
     record = sandbox.call(call_id)
 
     task = f"{airflow.base_url}/dags/browser/runs/{run_id}/tasks/wait_for_call"
     page.goto(task)
-    expect(page.get_by_text(re.compile(f"Call {call_id}.* completed"))).to_be_visible()
+    for change in ("dialing → in_progress", "in_progress → completed"):
+        expect(page.get_by_text(re.compile(f"Call {call_id}: {change}"))).to_be_visible()
     log = page.locator("body").inner_text()
     screenshot("task-log")
     page.goto(f"{task}/xcom")

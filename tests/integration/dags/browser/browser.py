@@ -14,6 +14,7 @@ def browser() -> None:
         task_id="wait_for_call",
         call_id="{{ params.call_id }}",
         telzino_conn_id="telzino_from_form",
+        record_fields=["id", "agent_id", "status", "transcript_id", "summary_text", "duration"],
         poke_interval=1,
     )
 
