@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from email import message_from_bytes
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,11 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_telzino"
+
+UNDECIDED = ["Author", "Author-email", "Maintainer", "Maintainer-email"]
+UNDECIDED += ["License", "License-Expression", "License-File", "Home-page", "Project-URL"]
+"""Metadata that is the owner's to give. What is decided is removed here."""
+ADDRESS = "https://docs.example.com/telzino/"
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +100,51 @@ def test_the_metadata_names_nothing_that_the_owner_has_not_given(distributions: 
     """No licence, person or address: ``docs/releasing.md`` lists what is to be decided."""
     with zipfile.ZipFile(distributions[1]) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = message_from_bytes(wheel.read(name))
+        found = message_from_bytes(wheel.read(name))
 
-    undecided = "Author Author-email Maintainer Maintainer-email License License-Expression License-File"
-    undecided += " Home-page Project-URL"
-    assert [field for field in undecided.split() if field in metadata] == []
-    assert not [each for each in metadata.get_all("Classifier", []) if each.startswith("License")]
+    assert [field for field in UNDECIDED if field in found] == []
+    assert not [each for each in found.get_all("Classifier", []) if each.startswith("License")]
+
+
+@pytest.fixture(scope="module")
+def with_address(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what a wheel installs whose ``pyproject.toml`` gives the docs' address."""
+    folder = tmp_path_factory.mktemp("address")
+    source = folder / "source"
+    shutil.copytree(ROOT / PACKAGE, source / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", source)
+    text = (ROOT / "pyproject.toml").read_text()
+    given, lines = re.subn(
+        r'^(?:# )?Documentation = ".*"$', f'Documentation = "{ADDRESS}"', text, flags=re.MULTILINE
+    )
+    assert lines == 1
+    (source / "pyproject.toml").write_text(given)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        wheel.extractall(folder / "installed")  # noqa: S202  # our own
+    return folder / "installed"
+
+
+def test_one_line_gives_the_address_of_the_docs(with_address: Path) -> None:
+    """It is in the metadata that PyPI and pip show."""
+    (found,) = metadata.distributions(name="airflow-provider-telzino", path=[str(with_address)])
+
+    assert found.metadata.get_all("Project-URL") == [f"Documentation, {ADDRESS}"]
+
+
+def test_airflows_page_of_providers_leads_to_the_docs(with_address: Path) -> None:
+    """Its API server takes the address from the metadata."""
+    code = """
+from airflow.api_fastapi.core_api.services.public.providers import _provider_mapper
+from airflow.providers_manager import ProvidersManager
+print(_provider_mapper(ProvidersManager().providers["airflow-provider-telzino"]).documentation_url)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(with_address)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+
+    assert done.stdout.decode().splitlines()[-1] == ADDRESS
 
 
 def test_the_version_is_in_one_place(distributions: tuple[Path, Path]) -> None:
