@@ -461,6 +461,7 @@ def test_a_wrong_answer_of_may_call_loses_no_outcome(clock: Clock, most: int) ->
     assert set(drive.placements().values()) == {1}
 
 
+@NEEDS_TASK_STATE
 def test_a_task_whose_state_cannot_be_read_waits_for_its_own_agents_calls(clock: Clock) -> None:
     """Not for those of the connection's default agent."""
     state = TaskStateStore()
