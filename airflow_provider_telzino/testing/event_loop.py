@@ -51,6 +51,14 @@ class ClockLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._landed)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Wait for the threads to end, in real time: from Python 3.12 on, the loop gives them 5 minutes."""
+        self.in_flight += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self.in_flight -= 1
+
     def _landed(self, _: object) -> None:
         self.in_flight -= 1
 
