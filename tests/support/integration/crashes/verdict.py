@@ -18,19 +18,22 @@ OWN_ERROR = re.compile(r'"exc_type": ?"(Telzino\w+)"')
 LOG_LINES = 12  # of each log of a wrong outcome
 
 
-def verdict(site: CrashSite, *, tries: int | None = None) -> str:
+def verdict(site: CrashSite, *, tries: int | None = None, expected_error: str | None = None) -> str:
     """Wait until all waits have ended, and fail if one has the wrong outcome or none.
 
     Args:
         site: The Airflow that was crashed.
         tries: How many tries a task may have had at most, if that is known.
+        expected_error: The class of an error of ours that a try may have ended with, since it says what
+            the crash did.
 
     Returns:
         Such as ``"40 waits, 40 right outcomes"``.
     """
     with contextlib.suppress(TimeoutError):  # The report says which waits have not ended.
         site.until(lambda: not site.unfinished(), "the end of all waits")
-    wrong = {wait: problem for wait in site.waits if (problem := find_problem(site, wait, tries))}
+    problems = {wait: find_problem(site, wait, tries, expected_error) for wait in site.waits}
+    wrong = {wait: problem for wait, problem in problems.items() if problem}
     report = [f"{wait}: {problem}\n{logs(site, wait, LOG_LINES)}" for wait, problem in wrong.items()]
     count = f"{len(site.waits)} waits, {len(site.waits) - len(wrong)} right outcomes"
     if excused := sum(site.ledger.outcome(wait.run_id, wait.task_id).considered_dead for wait in site.waits):
@@ -41,7 +44,7 @@ def verdict(site: CrashSite, *, tries: int | None = None) -> str:
     return count
 
 
-def find_problem(site: CrashSite, wait: Wait, tries: int | None) -> str | None:
+def find_problem(site: CrashSite, wait: Wait, tries: int | None, expected_error: str | None) -> str | None:
     """Return what is wrong with the outcome of a wait, or None."""
     outcome = site.ledger.outcome(wait.run_id, wait.task_id)
     if wait.dag_id == "endless_waits":
@@ -57,7 +60,7 @@ def find_problem(site: CrashSite, wait: Wait, tries: int | None) -> str | None:
         return f"should have pushed {record}, but XCom has {outcome.records}"
     if tries is not None and outcome.tries > tries and not outcome.considered_dead:
         return f"should have needed {tries} tries at most, but had {outcome.tries}"
-    if errors := set(OWN_ERROR.findall(logs(site, wait))) - {"TelzinoCallEndedBadlyError"}:
+    if errors := set(OWN_ERROR.findall(logs(site, wait))) - {"TelzinoCallEndedBadlyError", expected_error}:
         return f"should raise no error of its own, but raised {', '.join(errors)}"
     if not 1 <= outcome.pushes <= outcome.tries:
         return f"should push at most once a try, but pushed {outcome.pushes} times in {outcome.tries} tries"
