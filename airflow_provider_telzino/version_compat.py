@@ -188,13 +188,13 @@ def render_to_text(template: Any, context: Any) -> str:
     return text
 
 
-def call_with_context(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    """Call a DAG author's function with those parts of Airflow's context that its parameters name."""
+def named_in_context(function: Callable[..., Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those parts of Airflow's context that the parameters of a DAG author's function name."""
     try:
         from airflow.providers.common.compat.sdk import determine_kwargs
     except ImportError:  # an older common.compat, which comes with an older Airflow
         from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
-    return function(**determine_kwargs(function, (), context))
+    return dict(determine_kwargs(function, (), context))
 
 
 def mask_secret(secret: str) -> None:

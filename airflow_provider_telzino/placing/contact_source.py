@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.exceptions import TelzinoArgumentError
-from airflow_provider_telzino.version_compat import ResolveMixin, call_with_context
+from airflow_provider_telzino.version_compat import ResolveMixin, named_in_context
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -55,9 +56,9 @@ class ContactSource(ResolveMixin):
         """Return the contacts one by one; call the function that has them.
 
         Raises:
-            TelzinoArgumentError: They are no list.
+            TelzinoArgumentError: They are no list, or the function needs what the context doesn't have.
         """
-        return listed(call_with_context(self.given, context) if callable(self.given) else self.given)
+        return listed(_called(self.given, context) if callable(self.given) else self.given)
 
     def __repr__(self) -> str:
         if isinstance(self.given, (list, tuple)):
@@ -89,6 +90,24 @@ class TakesContacts(BaseOperator):
         return content.rendered(
             lambda given: super(TakesContacts, self).render_template(given, context, jinja_env, seen_oids)
         )
+
+
+def _called(function: Callable[..., Any], context: Mapping[str, Any]) -> object:
+    """Call the function that has the contacts."""
+    arguments = named_in_context(function, context)
+    by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    missing = [
+        f"`{each.name}`"
+        for each in inspect.signature(function).parameters.values()
+        if each.kind in by_name and each.default is each.empty and each.name not in arguments
+    ]
+    if missing:
+        raise TelzinoArgumentError(
+            f"The function for `contacts` needs {', '.join(missing)}, which Airflow's context doesn't have "
+            "in this run. (A run that was triggered without a logical date has no `ds` and other dates, but "
+            "`dag_run`, with `run_after`.) Correct the name, or give it a default."
+        )
+    return function(**arguments)
 
 
 def name_of(function: object) -> str:

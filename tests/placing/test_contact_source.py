@@ -163,6 +163,18 @@ def test_a_function_gets_the_context_that_it_asks_for(
     assert list(ContactSource(function).read(context)) == expected
 
 
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [(only_what_it_names, "needs `ds`, which"), (lambda ds, *, typo: [], "needs `ds`, `typo`, which")],
+)
+def test_a_function_that_needs_what_the_run_lacks_is_one_error(
+    function: Callable[..., list[str]], named: str
+) -> None:
+    """Airflow 3 gives a run without a logical date no ``ds``: the error says what there is instead."""
+    with pytest.raises(TelzinoArgumentError, match=rf"{named}.*`dag_run`, with `run_after`"):
+        ContactSource(function).read({"run_id": "run"})
+
+
 # --- The context ---
 
 
