@@ -187,8 +187,8 @@ def _hours(given: object) -> tuple[time, time]:
         if start < end:
             return start, end
     raise TelzinoArgumentError(
-        '`calling_hours` should be two times of the day, ("HH:MM", "HH:MM"), the first before the second, '
-        'such as ("09:00", "20:00"). They can\'t cross midnight.'
+        "`calling_hours` should be two times of the day, hours and minutes with two digits each, the first "
+        'before the second, such as ("09:00", "20:00"). They can\'t cross midnight.'
     )
 
 
