@@ -13,6 +13,8 @@ import pytest
 from tests.support.doc_pages import ROOT
 
 PAGES_OUTSIDE = sorted(ROOT.glob("*.md"))
+PACKAGE = ROOT / "airflow_provider_telzino"
+CLASS = re.compile(r"^class (Telzino\w+(?:Operator|Sensor))\b", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -29,6 +31,17 @@ def test_links_of_pages_outside_the_site(page: Path) -> None:
         target = (page.parent / path) if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", ["operators.md", "api.md"])
+def test_every_operator_is_named(page: str) -> None:
+    """Where a reader looks for it: in the list of what to use for what, and in the reference."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    modules = [file for room in ("operators", "sensors") for file in (PACKAGE / room).glob("*.py")]
+    defined = {name for file in modules for name in CLASS.findall(file.read_text(encoding="utf-8"))}
+
+    assert len(defined) >= 6
+    assert [name for name in sorted(defined) if f".{name}" not in text] == []
 
 
 @pytest.mark.slow

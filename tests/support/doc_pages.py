@@ -107,6 +107,7 @@ def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
     from airflow_provider_telzino.hooks.telzino import TelzinoHook
     from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
     from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator
+    from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator
     from airflow_provider_telzino.sensors.call import TelzinoCallSensor
 
     def upstream() -> Any:
@@ -127,6 +128,7 @@ def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
         "SqliteHook": lambda: Contacts,
         "TelzinoCallSensor": lambda: TelzinoCallSensor,
         "TelzinoCampaignOperator": lambda: TelzinoCampaignOperator,
+        "TelzinoGetTranscriptOperator": lambda: TelzinoGetTranscriptOperator,
         "TelzinoHook": lambda: TelzinoHook,
         "TelzinoPlaceCallOperator": lambda: TelzinoPlaceCallOperator,
         "call": upstream,
