@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -35,7 +34,7 @@ CALL_OF_A_PAGE = {"to_number": "+15005550100", "id": 17}
 EXERCISES: dict[str, Callable[[Any, Sandbox], object]] = {
     "is_over": lambda function, sandbox: asyncio.run(function(sandbox.calls[-1]["id"])),
     "may_call": lambda function, _: function(CALL_OF_A_PAGE, pendulum.now()),
-    "read_contacts": lambda function, _: function(dag_run=SimpleNamespace(run_after=pendulum.now())),
+    "read_contacts": lambda function, _: function(run_id="nightly"),
 }
 """How to run the functions that a snippet only defines, for others to call."""
 
