@@ -69,4 +69,5 @@ def test_the_site(tmp_path: Path) -> None:
     assert len(pages) >= 20
     assert loaded == []
     assert (tmp_path / "search" / "search_index.json").stat().st_size > 10_000
+    assert [page for page in pages if re.search(r"<td>[^\n]*<code>[^<]*\\\|", page)] == []  # shown as it is
     assert ":class:" not in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
