@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+# pytester forgets what a user's tests have imported; of half of FastAPI it then makes another one.
+import airflow_provider_telzino.sandbox.app
+import airflow_provider_telzino.sandbox.server  # noqa: F401
 from airflow_provider_telzino.hooks import dial_guard
 from airflow_provider_telzino.testing import plugin
 
