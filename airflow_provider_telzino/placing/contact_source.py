@@ -8,7 +8,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
 from airflow_provider_telzino.exceptions import TelzinoArgumentError
+from airflow_provider_telzino.rules.author_errors import author_error
 from airflow_provider_telzino.version_compat import ResolveMixin, named_in_context
 
 if TYPE_CHECKING:
@@ -57,8 +60,9 @@ class ContactSource(ResolveMixin):
 
         Raises:
             TelzinoArgumentError: They are no list, or the function needs what the context doesn't have.
+            TelzinoError: The function raised.
         """
-        return listed(_called(self.given, context) if callable(self.given) else self.given)
+        return _called(self.given, context) if callable(self.given) else listed(self.given)
 
     def __repr__(self) -> str:
         if isinstance(self.given, (list, tuple)):
@@ -92,8 +96,8 @@ class TakesContacts(BaseOperator):
         )
 
 
-def _called(function: Callable[..., Any], context: Mapping[str, Any]) -> object:
-    """Call the function that has the contacts."""
+def _called(function: Callable[..., Any], context: Mapping[str, Any]) -> list[Any]:
+    """Call the function that has the contacts, and return them."""
     arguments = named_in_context(function, context)
     by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     missing = [
@@ -107,7 +111,12 @@ def _called(function: Callable[..., Any], context: Mapping[str, Any]) -> object:
             "in this run. (A run that was triggered without a logical date has no `ds` and other dates, but "
             "`dag_run`, with `run_after`.) Correct the name, or give it a default."
         )
-    return function(**arguments)
+    try:
+        return list(listed(function(**arguments)))  # all of them: a generator raises only here
+    except (AirflowFailException, AirflowSkipException):  # what the author wants of Airflow, or a bad list
+        raise
+    except Exception as error:  # the function is the DAG author's, and may raise anything
+        raise author_error("The function for `contacts`", error) from None
 
 
 def name_of(function: object) -> str:

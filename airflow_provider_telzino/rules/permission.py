@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import pendulum
 
-from airflow_provider_telzino.exceptions import TelzinoArgumentError, TelzinoConfigurationError, TelzinoError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError, TelzinoConfigurationError
+from airflow_provider_telzino.rules.author_errors import author_error
 from airflow_provider_telzino.rules.calling_hours import CallingHours, checked_zone, zones_of_number
 
 DEFAULT_DIAL_TIMEOUT = timedelta(days=1)
@@ -150,11 +151,7 @@ class DialLimits:
         try:
             answer = self.may_call(contact, local)
         except Exception as error:  # the function is the DAG author's, and may raise anything
-            # Not chained: its message may contain the contact.
-            raise TelzinoError(
-                f"`may_call` raised {type(error).__name__}{_line_of(error)}, so nobody was called. Correct "
-                "the function, or retry the task once what it reads is available again."
-            ) from None
+            raise author_error("`may_call`", error) from None
         if answer is True:
             return None
         if answer is False:
@@ -202,11 +199,3 @@ def _kind(answer: object) -> str:
     kind = type(answer)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."  # numpy has a `bool`, too
     return f"a value of type {module}{kind.__qualname__}"
-
-
-def _line_of(error: BaseException) -> str:
-    """Return where an error was raised, for its author to find it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f" (line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name})"

@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException
 
-from airflow_provider_telzino.exceptions import TelzinoArgumentError
+from airflow_provider_telzino.exceptions import TelzinoArgumentError, TelzinoError
 from airflow_provider_telzino.placing.call_context import compiled_context, context_renderer
 from airflow_provider_telzino.placing.contact_source import ContactSource
 from tests.support.contact_dags import dags
@@ -173,6 +173,41 @@ def test_a_function_that_needs_what_the_run_lacks_is_one_error(
     """Airflow 3 gives a run without a logical date no ``ds``: the error says what there is instead."""
     with pytest.raises(TelzinoArgumentError, match=rf"{named}.*`dag_run`, with `run_after`"):
         ContactSource(function).read({"run_id": "run"})
+
+
+def numbers_with(error: Exception) -> Iterator[str]:
+    """Generate contacts until something goes wrong."""
+    yield FIRST["to_number"]
+    raise error
+
+
+@pytest.mark.parametrize("raises_at_once", [True, False])
+def test_the_words_of_an_error_of_a_function_are_not_repeated(raises_at_once: bool) -> None:
+    """They may contain a contact. The error says where it was, and Airflow may retry it."""
+    error = LookupError(f"no row of {FIRST['to_number']}")
+
+    def function() -> Iterator[str]:
+        if raises_at_once:
+            raise error
+        return numbers_with(error)
+
+    with pytest.raises(
+        TelzinoError,
+        match=r"The function for `contacts` raised LookupError \(line \d+ of (function|numbers_with)\)",
+    ) as caught:
+        ContactSource(function).read({})
+
+    assert not isinstance(caught.value, AirflowFailException)
+    assert FIRST["to_number"] not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("ends", [AirflowSkipException, AirflowFailException])
+def test_a_function_may_skip_or_fail_its_task(ends: type[Exception]) -> None:
+    """As any code of a DAG author may."""
+    with pytest.raises(ends, match="as the author says"):
+        ContactSource(lambda: numbers_with(ends("as the author says"))).read({})
 
 
 # --- The context ---
