@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ORDINARY_PACE = 4.0
 """Seconds from one line of a conversation to the next."""
 
 
+SPEAKERS = ("agent", "user")
+Turn = tuple[str, str]
+"""The speaker, and what is said."""
+
+
 @dataclass(frozen=True)
-class Topic:
-    """A conversation and its summary. Agent and user take turns, and the agent begins."""
+class Conversation:
+    """What is said in a call, and its summary (Markdown)."""
 
-    title: str
-    summary: str
-    action_items: tuple[str, ...]
-    sentiment: str
-    lines: tuple[str, ...]
-
-    @property
-    def summary_text(self) -> str:
-        """The summary in Markdown."""
-        items = "\n".join(f"- {item}" for item in self.action_items or ("None",))
-        return (
-            f"{self.title}\n\n{self.summary}\n\n**Action Items:**\n{items}\n\n**Sentiment:** {self.sentiment}"
-        )
+    summary_text: str
+    turns: tuple[Turn, ...]
 
 
-HANG_UP = Topic(
+def _invented(
+    title: str, summary: str, action_items: tuple[str, ...], sentiment: str, lines: tuple[str, ...]
+) -> Conversation:
+    """Return a conversation in which agent and user take turns, and the agent begins."""
+    items = "\n".join(f"- {item}" for item in action_items or ("None",))
+    return Conversation(
+        f"{title}\n\n{summary}\n\n**Action Items:**\n{items}\n\n**Sentiment:** {sentiment}",
+        tuple(zip(cycle(SPEAKERS), lines, strict=False)),
+    )
+
+
+HANG_UP = _invented(
     "Call Ended Early",
     "The callee answered and hung up before the agent could state its reason for calling.",
     (),
@@ -37,8 +46,8 @@ HANG_UP = Topic(
     ("Hello! This is the automated assistant.", "Not now."),
 )
 
-TOPICS = (
-    Topic(
+CONVERSATIONS = (
+    _invented(
         "Appointment Confirmation",
         "The agent confirmed the callee's appointment for tomorrow at 2pm.",
         (),
@@ -54,7 +63,7 @@ TOPICS = (
             "See you. Bye.",
         ),
     ),
-    Topic(
+    _invented(
         "Appointment Moved",
         "The callee can't come tomorrow. The agent offered Thursday at 10am, which the callee accepted.",
         ("Move the appointment to Thursday, 10am", "Send a new confirmation by e-mail"),
@@ -70,7 +79,7 @@ TOPICS = (
             "Thank you. Bye.",
         ),
     ),
-    Topic(
+    _invented(
         "Callback Requested",
         "The callee had no time to talk and asked to be called again in the evening.",
         ("Call again after 6pm",),
@@ -84,7 +93,7 @@ TOPICS = (
             "Okay, bye.",
         ),
     ),
-    Topic(
+    _invented(
         "Complaint",
         "The callee's parcel has not arrived. The agent apologised and promised that it will be traced.",
         ("Trace the parcel", "Call the customer back with the result"),
@@ -103,22 +112,21 @@ TOPICS = (
 )
 
 
-def topic_of(seed: str, talk_time: float) -> Topic:
-    """Choose the topic of a call; the same seed always gives the same one."""
+def conversation_of(seed: str, talk_time: float) -> Conversation:
+    """Choose the conversation of a call; the same seed always gives the same one."""
     if talk_time < 2 * ORDINARY_PACE:
         return HANG_UP
-    return random.Random(seed).choice(TOPICS)  # noqa: S311 - repeatable, not secret
+    return random.Random(seed).choice(CONVERSATIONS)  # noqa: S311 - repeatable, not secret
 
 
-def entries(topic: Topic, talk_time: float) -> list[dict[str, Any]]:
+def entries(turns: Sequence[Turn], talk_time: float) -> list[dict[str, Any]]:
     """Return the lines: ``text``, ``speaker``, ``timestamp`` (seconds from the start), ``is_partial``.
 
     Some of the user's lines appear twice, as speech recognition produces them: partial, then final.
     """
-    pace = talk_time / len(topic.lines)
+    pace = talk_time / max(len(turns), 1)
     said: list[dict[str, Any]] = []
-    for number, text in enumerate(topic.lines):
-        speaker = "user" if number % 2 else "agent"
+    for number, (speaker, text) in enumerate(turns):
         moment = round(min(0.5, pace / 4) + number * pace, 2)
         words = text.split()
         if speaker == "user" and len(words) > 2:

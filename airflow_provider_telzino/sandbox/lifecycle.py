@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 if TYPE_CHECKING:
     import random
 
+    from airflow_provider_telzino.sandbox.conversation import Turn
+
 EndedStatus = Literal["completed", "no_answer", "busy", "failed"]
 Status = Literal["queued", "dispatching", "dispatched", "dialing", "in_progress", EndedStatus]
 ENDED_STATUSES: tuple[str, ...] = get_args(EndedStatus)
@@ -33,6 +35,10 @@ class Outcome:
     """``None`` if the call fails before it is dialled."""
     talking: Range | None = None
     """``None`` if nobody answers."""
+    summary_text: str | None = None
+    """The summary of a call that completes; ``None`` for an invented one."""
+    turns: tuple[Turn, ...] | None = None
+    """What is said in a call that completes; ``None`` for an invented conversation."""
 
 
 COMPLETED = Outcome("completed", talking=(20.0, 90.0))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_telzino.sandbox import lifecycle
+from airflow_provider_telzino.sandbox.conversation import SPEAKERS
 from airflow_provider_telzino.sandbox.lifecycle import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from airflow_provider_telzino.sandbox.conversation import Turn
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,29 @@ class Outcomes:
         self.refused: list[str] = []
         """The numbers of the calls that were refused."""
 
-    def script(self, to_number: str, outcomes: Sequence[str]) -> None:
+    def script(
+        self,
+        to_number: str,
+        outcomes: Sequence[str],
+        *,
+        summary_text: str | None = None,
+        transcript: Sequence[Turn] | None = None,
+    ) -> None:
         """Set the outcomes of the next calls to a number; the last one is that of all further calls.
 
         Raises:
-            ValueError: There is no outcome, or an unknown one.
+            ValueError: There is no outcome, or an unknown one; or what is said is not as it should be.
         """
         unknown = [name for name in outcomes if name not in NAMED_OUTCOMES]
         if isinstance(outcomes, str) or not outcomes or unknown:
             raise ValueError(f"`outcomes` should be a list of these: {', '.join(NAMED_OUTCOMES)}.")
-        self._scripted[to_number] = tuple(NAMED_OUTCOMES[name] for name in outcomes)
+        chosen = [NAMED_OUTCOMES[name] for name in outcomes]
+        if summary_text is not None or transcript is not None:
+            if all(outcome.talking is None for outcome in chosen):
+                raise ValueError("Only a call that completes has a summary and a transcript.")
+            turns = None if transcript is None else _turns(transcript)
+            chosen = [replace(outcome, summary_text=summary_text, turns=turns) for outcome in chosen]
+        self._scripted[to_number] = tuple(chosen)
         del self._earlier_calls[to_number]
 
     @property
@@ -132,3 +148,10 @@ class Outcomes:
             drawn = random.Random(f"{self._seed}/{to_number}/{earlier}")  # noqa: S311 - repeatable, not secret
             return drawn.choices([*MIX], [*MIX.values()])[0]
         return lifecycle.COMPLETED
+
+
+def _turns(transcript: Sequence[Turn]) -> tuple[Turn, ...]:
+    turns = [tuple(turn) for turn in transcript]
+    if not all(len(turn) == 2 and turn[0] in SPEAKERS and isinstance(turn[1], str) for turn in turns):
+        raise ValueError('`transcript` should be a list of ("agent", text) and ("user", text).')
+    return tuple((speaker, text) for speaker, text in turns)

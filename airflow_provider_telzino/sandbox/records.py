@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_telzino.sandbox import conversation
 from airflow_provider_telzino.sandbox.clock import timestamp
-from airflow_provider_telzino.sandbox.lifecycle import Schedule
+from airflow_provider_telzino.sandbox.conversation import Conversation, conversation_of, entries
+from airflow_provider_telzino.sandbox.lifecycle import Outcome, Schedule
 
 Record = dict[str, Any]
 
@@ -27,6 +27,7 @@ class PlacedCall:
     agent_id: str
     to_number: str
     created_at: datetime
+    outcome: Outcome
     schedule: Schedule
     transcript_id: str
     seed: str
@@ -118,7 +119,7 @@ def call_record(call: PlacedCall, now: datetime) -> Record:
         # The body of the webhook is not documented, so the sandbox doesn't send one.
         "callback_delivered": False if ended and call.callback_url is not None else None,
         "transcript_id": call.transcript_id if completed else None,
-        "summary_text": _topic(call).summary_text if completed else None,
+        "summary_text": _conversation(call).summary_text if completed else None,
         "error": schedule.error if ended else None,
         "sip_status_code": schedule.sip_status_code if ended else None,
         "created_at": timestamp(call.created_at),
@@ -141,8 +142,8 @@ def call_log(call: PlacedCall, now: datetime) -> Record:
     """Return the transcript of a completed call (``GET /v1/agents/{agentId}/call-logs``)."""
     record = call_record(call, now)
     started = call.after(call.schedule.answered_after or 0)
-    entries = conversation.entries(_topic(call), _talk_time(call))
-    final = [entry for entry in entries if not entry["is_partial"]]
+    said = entries(_conversation(call).turns, _talk_time(call))
+    final = [entry for entry in said if not entry["is_partial"]]
     return {
         "id": record["transcript_id"],
         "agent_id": record["agent_id"],
@@ -152,15 +153,15 @@ def call_log(call: PlacedCall, now: datetime) -> Record:
         ),
         "transcript_json": [
             {**entry, "created_at": timestamp(started + timedelta(seconds=entry["timestamp"]))}
-            for entry in entries
+            for entry in said
         ],
-        "entry_count": len(entries),
+        "entry_count": len(said),
         "call_duration": record["duration"],
         "call_started_at": record["answered_at"],
         "call_ended_at": record["ended_at"],
         "session_data": {
             "caller_id": record["to_number"],
-            "total_entries": len(entries),
+            "total_entries": len(said),
             "final_entries": len(final),
         },
         "summary_text": record["summary_text"],
@@ -174,5 +175,11 @@ def _talk_time(call: PlacedCall) -> float:
     return (call.schedule.ended_after or 0) - (call.schedule.answered_after or 0)
 
 
-def _topic(call: PlacedCall) -> conversation.Topic:
-    return conversation.topic_of(call.seed, _talk_time(call))
+def _conversation(call: PlacedCall) -> Conversation:
+    """Return what was scripted; the rest is invented."""
+    invented = conversation_of(call.seed, _talk_time(call))
+    summary_text, turns = call.outcome.summary_text, call.outcome.turns
+    return Conversation(
+        invented.summary_text if summary_text is None else summary_text,
+        invented.turns if turns is None else turns,
+    )

@@ -155,7 +155,14 @@ class Sandbox:
         """Return the record of one call as it is now."""
         return self._store.record(self._store.call(call_id))
 
-    def script(self, to_number: str, outcomes: Sequence[str]) -> None:
+    def script(
+        self,
+        to_number: str,
+        outcomes: Sequence[str],
+        *,
+        summary_text: str | None = None,
+        transcript: Sequence[tuple[str, str]] | None = None,
+    ) -> None:
         """Set how the next calls to a number end, such as ``["busy", "completed"]``.
 
         Args:
@@ -164,11 +171,15 @@ class Sandbox:
                 unless these are refused (``scripted_only``).
                 Each is a terminal status, or the name of a magic number with one outcome, such as
                 ``"no_such_number"``.
+            summary_text: The summary of those that complete; by default one is invented.
+            transcript: What is said in those that complete, such as ``[("agent", "Will you come?"),
+                ("user", "Yes.")]``; by default a conversation is invented.
 
         Raises:
-            ValueError: There is no outcome, or an unknown one.
+            ValueError: There is no outcome, or an unknown one; an unknown speaker; or a summary or transcript
+                although no call completes.
         """
-        self._store.outcomes.script(to_number, outcomes)
+        self._store.outcomes.script(to_number, outcomes, summary_text=summary_text, transcript=transcript)
 
     @property
     def refused_numbers(self) -> list[str]:

@@ -220,6 +220,7 @@ class Store:
             agent_id=agent.id,
             to_number=to_number,
             created_at=created_at or self.clock.now(),
+            outcome=outcome,
             schedule=lifecycle.plan(outcome, randomness),
             transcript_id=transcript_id,
             seed=seed,

@@ -52,19 +52,31 @@ class Telzino:
             {"conn_type": "telzino", "host": self.sandbox.url, "password": ACCESS_TOKEN, "extra": extra}
         )
 
-    def script(self, to_number: str, outcomes: Sequence[str], *, optional: bool = False) -> None:
+    def script(
+        self,
+        to_number: str,
+        outcomes: Sequence[str],
+        *,
+        summary_text: str | None = None,
+        transcript: Sequence[tuple[str, str]] | None = None,
+        optional: bool = False,
+    ) -> None:
         """Announce the calls to a number: one for each outcome, in this order.
 
         Args:
             to_number: The number, in E.164.
             outcomes: How each call ends: ``"completed"``, ``"no_answer"``, ``"busy"``, ``"failed"``, or the
                 name of a magic number of the sandbox with one outcome, such as ``"long_call"``.
+            summary_text: The summary of those that complete; by default one is invented.
+            transcript: What is said in those that complete, such as ``[("agent", "Will you come?"),
+                ("user", "Yes.")]``; by default a conversation is invented.
             optional: Whether these calls need not be placed.
 
         Raises:
-            ValueError: There is no outcome, or an unknown one.
+            ValueError: There is no outcome, or an unknown one; an unknown speaker; or a summary or transcript
+                although no call completes.
         """
-        self.sandbox.script(to_number, outcomes)
+        self.sandbox.script(to_number, outcomes, summary_text=summary_text, transcript=transcript)
         (self._optional.add if optional else self._optional.discard)(to_number)
 
     def refuse(self, to_number: str) -> None:

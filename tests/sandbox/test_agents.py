@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import requests
@@ -11,6 +12,7 @@ from airflow_provider_telzino.sandbox import DEFAULT_AGENT_ID, FORBIDDEN_AGENT_I
 
 LOGS = f"/v1/agents/{DEFAULT_AGENT_ID}/call-logs"
 LINE = re.compile(r"\[\d+\.\d\ds\] (agent|user): .+")
+NUMBER = "+12125550123"
 UNKNOWN_ID = "0fc6daf8-7251-4553-9488-867ba0b82d8e"
 
 
@@ -64,6 +66,62 @@ def test_call_log(sandbox: Sandbox, api: requests.Session) -> None:
     assert times == sorted(times)
     assert times[-1] <= record["duration"] + 1
     assert log["recording_url"] is None
+
+
+def test_a_scripted_conversation(sandbox: Sandbox, api: requests.Session) -> None:
+    """Calls that complete have the summary and the transcript that a test has scripted, others have none."""
+    sandbox.script(
+        NUMBER,
+        ["busy", "completed"],
+        summary_text="The callee will come.",
+        transcript=[("agent", "Will you come?"), ("user", "Yes."), ("user", "If it doesn't rain.")],
+    )
+    busy, completed = sandbox.place(NUMBER), sandbox.place(NUMBER)
+    sandbox.clock.advance(200)
+
+    (log,) = api.get(LOGS).json()["data"]
+
+    assert sandbox.call(busy["id"])["summary_text"] is None
+    assert sandbox.call(completed["id"])["summary_text"] == log["summary_text"] == "The callee will come."
+    said = [(entry["speaker"], entry["text"]) for entry in log["transcript_json"] if not entry["is_partial"]]
+    assert said == [("agent", "Will you come?"), ("user", "Yes."), ("user", "If it doesn't rain.")]
+    assert re.sub(r"\[\S+\] ", "", log["transcript_text"]).split("\n")[-1] == "user: If it doesn't rain."
+
+
+def test_half_a_scripted_conversation(sandbox: Sandbox, api: requests.Session) -> None:
+    """What isn't scripted is invented; a conversation may be empty."""
+    sandbox.script(NUMBER, ["completed"], summary_text="The callee will come.")
+    sandbox.place(NUMBER)
+    sandbox.clock.advance(200)
+    sandbox.script(NUMBER, ["completed"], transcript=[])
+    sandbox.place(NUMBER)
+    sandbox.clock.advance(200)
+
+    silent, talkative = api.get(LOGS).json()["data"]
+
+    assert talkative["summary_text"] == "The callee will come."
+    assert LINE.match(talkative["transcript_text"])
+    assert "**Sentiment:**" in silent["summary_text"]
+    assert (silent["transcript_json"], silent["transcript_text"]) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said", "error"),
+    [
+        (["busy"], {"summary_text": "a"}, "Only a call that completes"),
+        (["no_answer"], {"transcript": []}, "Only a call that completes"),
+        (["completed"], {"transcript": [("callee", "a")]}, "`transcript` should be"),
+        (["completed"], {"transcript": [("user",)]}, "`transcript` should be"),
+        (["completed"], {"transcript": [("user", 1)]}, "`transcript` should be"),
+        (["completed"], {"transcript": ["ab"]}, "`transcript` should be"),
+    ],
+)
+def test_a_conversation_that_cannot_be(
+    sandbox: Sandbox, outcomes: list[str], said: dict[str, Any], error: str
+) -> None:
+    """It is an error of the test that scripts it."""
+    with pytest.raises(ValueError, match=error):
+        sandbox.script(NUMBER, outcomes, **said)
 
 
 def test_log_belongs_to_the_room_of_the_call(sandbox: Sandbox, api: requests.Session) -> None:
