@@ -13,7 +13,6 @@ from airflow_provider_telzino.sandbox.store import DEFAULT_AGENT_ID, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from airflow_provider_telzino.sandbox.records import Record
     from airflow_provider_telzino.sandbox.server import ThreadedServer
@@ -87,12 +86,7 @@ class Sandbox:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     def start(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from datetime import datetime, timedelta, timezone
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -41,12 +40,7 @@ class MovableClock(Clock):
         self._patch.setattr(asyncio.events, "new_event_loop", self._loop)
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._patch.undo()
         self._travel.stop()
 
