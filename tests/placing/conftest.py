@@ -45,7 +45,7 @@ def surroundings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection to the sandbox, and pauses of tasks that pass on the tests' clocks."""
-    connect(sandbox, extra={"timeout": 0.5})
+    connect(sandbox)
     monkeypatch.setattr(CallSearch, "sleep", clock.advance)
     for sleeper in (TelzinoPlaceCallOperator, TelzinoCampaignOperator, Wave):
         monkeypatch.setattr(sleeper, "sleep", clock.advance)

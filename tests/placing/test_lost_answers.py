@@ -29,7 +29,14 @@ AFTER = [
 ]
 
 
+@pytest.fixture
+def impatient(sandbox: Sandbox, connect: ConnectionSetter, surroundings: None) -> None:
+    """The hook waits a second for an answer. This time is real, whatever the tests' clocks say."""
+    connect(sandbox, extra={"timeout": 1})
+
+
 @STATES
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", AFTER, ids=str)
 def test_a_call_that_was_placed_is_found(sandbox: Sandbox, fault: dict[str, Any], state: str | None) -> None:
     """The same try finds it, though the list shows it late, and continues as usual."""
@@ -42,6 +49,7 @@ def test_a_call_that_was_placed_is_found(sandbox: Sandbox, fault: dict[str, Any]
 
 
 @STATES
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", BEFORE, ids=str)
 def test_a_call_that_was_not_placed_is_not_placed_blindly(
     sandbox: Sandbox, fault: dict[str, Any], state: str | None
