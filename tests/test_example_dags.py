@@ -1,78 +1,171 @@
-"""The example DAGs, as Airflow parses and runs them."""
+"""The example DAGs, as Airflow parses and runs them, tested as users test theirs: with our pytest plugin.
+
+Each run begins at night, so that tasks that keep calling hours wait until morning.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import os
 import re
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from airflow_provider_telzino.sandbox import MAGIC_NUMBERS
+from airflow_provider_telzino.testing.telzino import Telzino
 from tests.support.dag_test_run import (
-    CALLED,
-    CONTACTS,
-    CORRECTED,
-    INVALID,
-    PLANNED,
-    RESULT_MARK,
+    ANSWERS,
+    BUSY,
+    EXAMPLES,
+    NIGHT,
     ZONE,
+    DagTestRun,
     example_dag,
     example_names,
+    run_dag,
+    when_time_passes,
 )
 from tests.support.installed_airflow import INSTALLED
 
-ROOT = Path(__file__).parent.parent
 NEEDS_ANSWERS = pytest.mark.skipif(
     INSTALLED < (3, 3), reason="before Airflow 3.3 `dag.test()` can't wait for a person's answer"
 )
+NO_SUCH_NUMBER = MAGIC_NUMBERS["no_such_number"]
+BUSY_ONCE = MAGIC_NUMBERS["busy_then_completed"]
+CALL_CONTEXT = "Ask for the parcel."
 END = "2026-11-27T10:00:00.123456+00:00"
+NOT_OURS = ["[debug", "│"] if version("apache-airflow").startswith("3.0.") else ["[debug"]
+"""Marks lines that are not of tasks: under ``dag.test()`` some Airflows log the messages between their
+processes, and 3.0 puts the variables of a failed task's functions into a box (docs/versions.md)."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example DAGs")]  # one process runs them all
 
 
-def airflow(*arguments: str) -> str:
-    """Run Airflow's command line in the home of these tests."""
-    command = [sys.executable, "-m", "airflow", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def last_run(run: Any) -> dict[str, Any]:
-    """Return the last one of an example that was run several times."""
-    last: dict[str, Any] = run[-1] if isinstance(run, list) else run
-    return last
-
-
 @pytest.fixture(scope="module")
-def runs() -> dict[str, Any]:
-    """One run of the waiting example for each of three outcomes, and one of each that places calls."""
-    airflow("db", "migrate")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.dag_test_run", "completed", "no_answer", "failed"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
-    log, mark, rest = done.stdout.partition("\n" + RESULT_MARK)
-    assert mark, done.stdout[-4_000:] + done.stderr[-4_000:]
-    outcomes: dict[str, Any] = json.loads(rest.splitlines()[0])
-    return outcomes | {"log": "\n".join([log, done.stderr])}
+def airflow_database() -> None:
+    """Create it."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
-def test_a_completed_call(runs: dict[str, Any]) -> None:
+class Examples:
+    """Runs example DAGs, and has what they logged.
+
+    Args:
+        telzino: What they call with.
+        capture: Captures the output of this process.
+    """
+
+    def __init__(self, telzino: Telzino, capture: pytest.CaptureFixture[str]) -> None:
+        self.secrets = ["sandbox-token"]
+        """What no log may contain, besides what the calls' records have."""
+        self.logged = logging.StreamHandler(io.StringIO())
+        """Gets what the root logger gets, whose own handler prints past ``capture``."""
+        self.logged.setLevel("INFO")
+        self._telzino = telzino
+        self._capture = capture
+        self._printed = ""
+
+    def run(self, name: str, conf: dict[str, Any] | None = None) -> DagTestRun:
+        """Run an example."""
+        return run_dag(example_dag(name), conf)
+
+    @property
+    def log(self) -> str:
+        """All that was printed and logged so far, without Airflow's own."""
+        self._printed += "\n".join(self._capture.readouterr())
+        lines = [*self._printed.splitlines(), *self.logged.stream.getvalue().splitlines()]
+        return "\n".join(line for line in lines if not any(mark in line for mark in NOT_OURS))
+
+    def assert_no_personal_data(self) -> None:
+        """Fail if there is more of the calls in the log than ids, statuses and times."""
+        log, personal = self.log, list(self.secrets)
+        for call in self._telzino.calls:
+            personal += [call["to_number"], call["call_context"]]
+            personal += [call["summary_text"]] if call["status"] == "completed" else []
+
+        assert "[DAG TEST]" in log
+        assert "isn't defined" not in log
+        for text in personal:
+            assert text
+            assert text not in log
+            assert text.partition("\n")[0] not in log
+
+
+@pytest.fixture
+def examples(
+    airflow_database: None, telzino: Telzino, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Examples]:
+    """Runs example DAGs in this process; whatever a test is about, their logs hold no personal data."""
+    telzino.clock.move_to(NIGHT)
+    examples = Examples(telzino, capfd)
+    root = logging.getLogger()
+    root.addHandler(examples.logged)
+    with mock.patch.dict(os.environ):  # `dag.test()` leaves variables there
+        yield examples
+    root.removeHandler(examples.logged)
+    examples.assert_no_personal_data()
+
+
+# --- Waiting for calls ---
+
+
+@pytest.fixture
+def database_connection(
+    airflow_database: None, telzino: Telzino, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The connection is in Airflow's database, where most users have it, instead of in the environment."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    monkeypatch.delenv("AIRFLOW_CONN_TELZINO_DEFAULT")
+    fields = json.loads(telzino.connection)
+    connection = Connection(conn_id="telzino_default", **fields)  # noqa: AIR311  # the database's
+    with create_session() as session:
+        session.add(connection)
+    yield
+    with create_session() as session:
+        session.delete(connection)
+
+
+@pytest.fixture
+def wait_for(
+    examples: Examples, telzino: Telzino, database_connection: None
+) -> Callable[[str], tuple[DagTestRun, dict[str, Any]]]:
+    """A function that runs the waiting example; the call ends with a status after the first poll."""
+
+    def run(status: str) -> tuple[DagTestRun, dict[str, Any]]:
+        call = telzino.sandbox.add_call("in_progress", call_context=CALL_CONTEXT)["id"]
+        with when_time_passes(telzino.clock, lambda: telzino.sandbox.finish(call, status)):
+            run = examples.run("example_telzino_wait_for_call", {"call_id": call})
+        assert f"in_progress → {status} after" in examples.log
+        return run, telzino.sandbox.call(call)
+
+    return run
+
+
+WaitFor = Callable[[str], tuple[DagTestRun, dict[str, Any]]]
+
+
+def test_a_completed_call(wait_for: WaitFor) -> None:
     """The sensor pushes the final record, and the branch that reads it runs."""
-    run = runs["completed"]
+    run, call = wait_for("completed")
 
-    assert run["state"] == "success"
-    assert run["pushed"]["wait_for_call"] == run["sandbox"]
-    assert run["sandbox"]["status"] == "completed"
-    assert run["tasks"] == {
+    assert run.state == "success"
+    assert run.pushed["wait_for_call"] == call
+    assert call["status"] == "completed"
+    assert run.tasks == {
         "wait_for_call": "success",
         "choose": "success",
         "read_summary": "success",
@@ -80,145 +173,280 @@ def test_a_completed_call(runs: dict[str, Any]) -> None:
     }
 
 
-def test_a_call_without_an_answer(runs: dict[str, Any]) -> None:
+def test_a_call_without_an_answer(wait_for: WaitFor) -> None:
     """The other branch runs when nobody was reached."""
-    run = runs["no_answer"]
+    run, _ = wait_for("no_answer")
 
-    assert run["state"] == "success"
-    assert run["pushed"]["wait_for_call"]["status"] == "no_answer"
-    assert run["tasks"]["call_again_later"] == "success"
-    assert run["tasks"]["read_summary"] == "skipped"
+    assert run.state == "success"
+    assert run.pushed["wait_for_call"]["status"] == "no_answer"
+    assert run.tasks["call_again_later"] == "success"
+    assert run.tasks["read_summary"] == "skipped"
 
 
-def test_a_failed_call(runs: dict[str, Any]) -> None:
+def test_a_failed_call(wait_for: WaitFor) -> None:
     """A call that could not be placed fails the sensor; its record is in XCom all the same."""
-    run = runs["failed"]
+    run, call = wait_for("failed")
 
-    assert run["state"] == "failed"
-    assert run["tasks"]["wait_for_call"] == "failed"
-    assert run["pushed"]["wait_for_call"] == run["sandbox"]
-
-
-def test_a_connection_in_the_database_is_found(runs: dict[str, Any]) -> None:
-    """Also by a trigger, which ``dag.test()`` runs in the task's own process."""
-    assert "isn't defined" not in runs["log"]
+    assert run.state == "failed"
+    assert run.tasks["wait_for_call"] == "failed"
+    assert run.pushed["wait_for_call"] == call
 
 
-def test_placing_a_call(runs: dict[str, Any]) -> None:
+def test_waiting_for_many_calls(examples: Examples, telzino: Telzino) -> None:
+    """One task waits for all; a list of what it is to keep of the records comes in their order."""
+    sandbox = telzino.sandbox
+    calls = [
+        sandbox.add_call(status, call_context=CALL_CONTEXT) for status in ["completed", "busy", "dialing"] * 5
+    ]
+
+    def finish() -> bool:
+        """End those that are live."""
+        for call in calls:
+            if call["status"] == "dialing":
+                sandbox.finish(call["id"], "no_answer")
+        return True
+
+    given = [call["id"] for call in calls]
+    with when_time_passes(telzino.clock, finish):
+        run = examples.run("example_telzino_wait_for_batch", {"call_ids": given})
+
+    assert run.state == "success"
+    assert [record["id"] for record in run.pushed["wait_for_calls"]] == given
+    assert set(run.pushed["wait_for_calls"][0]) == {"id", "status", "duration"}
+    assert run.pushed["count"]["outcomes"] == {"completed": 5, "busy": 5, "no_answer": 5}
+    assert "10 of 15 ended: 5 busy, 5 completed" in examples.log
+
+
+# --- Placing calls ---
+
+
+def test_placing_a_call(examples: Examples, telzino: Telzino) -> None:
     """One call, its record, and what was said in it."""
-    run = runs["example_telzino_place_call"]
+    telzino.script(ANSWERS, ["completed"])
 
-    (call,) = run["calls"]
-    assert run["state"] == "success"
-    assert run["tasks"] == {
+    run = examples.run("example_telzino_place_call", {"to_number": ANSWERS, "crm_id": "123"})
+
+    (call,) = telzino.calls
+    assert run.state == "success"
+    assert run.tasks == {
         "place_call": "success",
         "choose": "success",
         "transcript": "success",
         "count_turns": "success",
         "not_reached": "skipped",
     }
-    assert run["pushed"]["place_call"] == call
+    assert run.pushed["place_call"] == call
     assert call["request_metadata"]["crm_id"] == "123"
-    assert set(run["pushed"]["count_turns"]) == {"agent", "user"}
+    assert set(run.pushed["count_turns"]) == {"agent", "user"}
 
 
-def test_redial(runs: dict[str, Any]) -> None:
+def test_redial(examples: Examples, telzino: Telzino) -> None:
     """Somebody answers at once: one call, and nobody gives up."""
-    run = runs["example_telzino_redial"]
+    telzino.script(ANSWERS, ["completed"])
 
-    assert len(run["calls"]) == 1
-    assert run["tasks"] == {"call": "success", "confirmed": "success", "give_up": "skipped"}
+    run = examples.run("example_telzino_redial", {"to_number": ANSWERS, "timezone": ZONE})
+
+    assert len(telzino.calls) == 1
+    assert run.tasks == {"call": "success", "confirmed": "success", "give_up": "skipped"}
 
 
-def test_calling_contacts(runs: dict[str, Any]) -> None:
+def test_calling_contacts(examples: Examples, telzino: Telzino) -> None:
     """Each contact is called once, and the transcript of the one who answered is read."""
-    run = runs["example_telzino_call_contacts"]
+    telzino.script(ANSWERS, ["completed"])
+    telzino.script(BUSY, ["busy"])
 
-    assert sorted(call["status"] for call in run["calls"]) == ["busy", "completed"]
-    assert run["state"] == "success"
-    assert [run["tasks"][f"call[{index}]"] for index in (0, 1)] == ["success", "success"]
-    assert set(run["pushed"]["call[0]"]) == {"id", "agent_id", "status", "ended_at", "transcript_id"}
-    assert [task for task in run["tasks"] if task.startswith("transcript")] == ["transcript[0]"]
-    assert run["pushed"]["count_words"] > 0
+    run = examples.run("example_telzino_call_contacts", {"to_numbers": [ANSWERS, BUSY], "timezone": ZONE})
+
+    assert sorted(call["status"] for call in telzino.calls) == ["busy", "completed"]
+    assert run.state == "success"
+    assert [run.tasks[f"call[{index}]"] for index in (0, 1)] == ["success", "success"]
+    assert set(run.pushed["call[0]"]) == {"id", "agent_id", "status", "ended_at", "transcript_id"}
+    assert [task for task in run.tasks if task.startswith("transcript")] == ["transcript[0]"]
+    assert run.pushed["count_words"] > 0
 
 
-def test_nightly_calls(runs: dict[str, Any]) -> None:
-    """Each contact's outcome is in the table, that of the last call, although the task of another failed."""
-    night = runs["example_telzino_nightly_calls"][0]
+# --- With a table of contacts ---
 
-    assert [night["table"][contact]["outcome"] for contact in "1234"] == ["completed"] * 2 + ["failed", None]
-    statuses = [(call["to_number"], call["status"]) for call in night["calls"]]
+Row = Mapping[str, Any]
+
+
+class Contacts:
+    """A table of contacts, which an example describes."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def create(self, example: str) -> None:
+        """Create the table as the example says."""
+        source = (EXAMPLES / f"{example}.py").read_text()
+        (create_table,) = re.findall(r"CREATE TABLE .*?\n    \)", source, re.DOTALL)
+        self._database.execute(create_table)
+
+    def insert(self, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert contacts, all in the same time zone."""
+        marks = ", ".join("?" * (len(columns.split(",")) + 1))
+        self._database.executemany(
+            f"INSERT INTO contacts ({columns}, timezone) VALUES ({marks})",  # noqa: S608  # a test's own
+            [(*row, ZONE) for row in rows],
+        )
+
+    def update(self, contact: int, **values: Any) -> None:
+        """Change a contact."""
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        statement = f"UPDATE contacts SET {assignments} WHERE id = ?"  # noqa: S608  # a test's own
+        self._database.execute(statement, (*values.values(), contact))
+
+    @property
+    def rows(self) -> dict[int, Row]:
+        """The whole table, by id."""
+        return {row["id"]: dict(row) for row in self._database.execute("SELECT * FROM contacts")}
+
+
+@pytest.fixture
+def contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contacts]:
+    """A database to which ``contacts_db`` connects."""
+    path = tmp_path / "contacts.db"
+    monkeypatch.setenv("AIRFLOW_CONN_CONTACTS_DB", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.row_factory = sqlite3.Row
+        yield Contacts(database)
+
+
+NIGHTLY = "example_telzino_nightly_calls"
+INVALID_NUMBER = "0815 4711"
+
+
+@pytest.fixture
+def nightly(examples: Examples, contacts: Contacts, telzino: Telzino) -> Callable[[], DagTestRun]:
+    """A function that runs the nightly example, for contacts of which the last one's number isn't E.164."""
+    contacts.create(NIGHTLY)
+    numbers = [ANSWERS, BUSY_ONCE, NO_SUCH_NUMBER, INVALID_NUMBER]
+    contacts.insert(
+        "id, to_number, call_context",
+        [(identity, number, CALL_CONTEXT) for identity, number in enumerate(numbers, 1)],
+    )
+    examples.secrets.append(INVALID_NUMBER)
+    for number, outcomes in {
+        ANSWERS: ["completed"],
+        BUSY_ONCE: ["busy", "completed"],
+        NO_SUCH_NUMBER: ["no_such_number"],
+    }.items():
+        telzino.script(number, outcomes)
+    return lambda: examples.run(NIGHTLY)
+
+
+def test_nightly_calls(nightly: Callable[[], DagTestRun], contacts: Contacts, telzino: Telzino) -> None:
+    """Each contact's outcome is in the table, that of the last call, although the task of another failed.
+
+    What Airflow's web interface shows for each mapped task is the contact's id: no personal data.
+    """
+    night = nightly()
+
+    table = contacts.rows
+    assert [table[contact]["outcome"] for contact in (1, 2, 3, 4)] == ["completed"] * 2 + ["failed", None]
+    statuses = [(call["to_number"], call["status"]) for call in telzino.calls]
     assert sorted(statuses) == sorted(
         [
-            (CONTACTS[1], "completed"),
-            (CONTACTS[2], "busy"),
-            (CONTACTS[2], "completed"),
-            (CONTACTS[3], "failed"),
+            (ANSWERS, "completed"),
+            (BUSY_ONCE, "busy"),
+            (BUSY_ONCE, "completed"),
+            (NO_SUCH_NUMBER, "failed"),
         ]
     )
-    assert {row["call_id"] for row in night["table"].values()} == {
+    assert {row["call_id"] for row in table.values()} == {
         None,
-        *(call["id"] for call in night["calls"] if call["status"] != "busy"),
+        *(call["id"] for call in telzino.calls if call["status"] != "busy"),
     }
-    assert night["pushed"]["report"] == {"completed": 2, "failed": 1, "no outcome": 1}
-    assert night["tasks"]["report"] == "success"
-    assert night["tasks"]["call[3]"] == night["state"] == "failed"
+    assert night.pushed["report"] == {"completed": 2, "failed": 1, "no outcome": 1}
+    assert night.tasks["report"] == "success"
+    assert night.tasks["call[3]"] == night.state == "failed"
+    assert night.labels == {f"call[{index}]": f"contact {index + 1}" for index in range(4)}
 
 
-def test_the_next_night_calls_only_who_is_new(runs: dict[str, Any]) -> None:
+def test_the_next_night_calls_only_who_is_new(
+    nightly: Callable[[], DagTestRun], contacts: Contacts, telzino: Telzino
+) -> None:
     """Whoever belongs to an earlier run isn't called again, and a night without contacts succeeds."""
-    first, second, third = runs["example_telzino_nightly_calls"]
+    nightly()
+    calls_of_the_first = telzino.calls
+    contacts.update(4, to_number=ANSWERS, dag_run=None)  # corrected
+    telzino.script(ANSWERS, ["completed"])
 
-    (call,) = second["calls"][len(first["calls"]) :]
+    second = nightly()
+    calls_of_both = telzino.calls
+    third = nightly()
+
+    (call,) = calls_of_both[len(calls_of_the_first) :]
     assert call["request_metadata"]["contact_id"] == 4
-    assert second["state"] == "success"
-    assert second["pushed"]["report"] == {"completed": 1}
-    assert third["calls"] == second["calls"]
-    assert third["state"] == "success"
-    assert third["tasks"]["call"] == "skipped"
-    assert third["pushed"]["report"] == {}
+    assert second.state == "success"
+    assert second.pushed["report"] == {"completed": 1}
+    assert telzino.calls == calls_of_both
+    assert third.state == "success"
+    assert third.tasks["call"] == "skipped"
+    assert third.pushed["report"] == {}
 
 
-def test_a_night_shows_contacts_by_their_id(runs: dict[str, Any]) -> None:
-    """What Airflow's web interface shows for each mapped task is no personal data."""
-    night = runs["example_telzino_nightly_calls"][0]
-
-    assert night["labels"] == {f"call[{index}]": f"contact {index + 1}" for index in range(4)}
-
-
-def test_waiting_for_many_calls(runs: dict[str, Any]) -> None:
-    """One task waits for all; a list of what it is to keep of the records comes in their order."""
-    run = runs["example_telzino_wait_for_batch"]
-
-    assert run["state"] == "success"
-    assert [record["id"] for record in run["pushed"]["wait_for_calls"]] == run["given"]
-    assert set(run["pushed"]["wait_for_calls"][0]) == {"id", "status", "duration"}
-    assert run["pushed"]["count"]["outcomes"] == {"completed": 5, "busy": 5, "no_answer": 5}
-    assert "10 of 15 ended: 5 busy, 5 completed" in runs["log"]
+CAMPAIGN = "example_telzino_campaign"
+CALLED = [
+    (1, "Spring renewals", ANSWERS, "Rosalind", None),
+    (2, "Spring renewals", BUSY_ONCE, "Marmaduke", None),
+    (3, "Trial users", NO_SUCH_NUMBER, None, None),
+    (4, "Trial users", BUSY, "Peregrine", "an earlier run"),
+]
+"""Those in the table of the campaign's example: id, list, number, name, and the run that has taken them."""
 
 
-def test_a_campaign_with_a_report(runs: dict[str, Any]) -> None:
+@pytest.fixture
+def campaign(
+    examples: Examples,
+    contacts: Contacts,
+    telzino: Telzino,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[DagTestRun, Path]:
+    """The run of the campaign's example, and its report."""
+    contacts.create(CAMPAIGN)
+    contacts.insert("id, list, to_number, name, dag_run", CALLED)
+    examples.secrets += [name for _, _, _, name, _ in CALLED if name]
+    for number, outcomes in {
+        ANSWERS: ["completed"],
+        BUSY_ONCE: ["busy", "completed"],
+        NO_SUCH_NUMBER: ["no_such_number"],
+    }.items():
+        telzino.script(number, outcomes)
+    monkeypatch.setenv("AIRFLOW_VAR_TELZINO_REPORTS", f"file://{tmp_path}/reports")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)  # where DAGs are parsed it isn't installed
+        dag = example_dag(CAMPAIGN)
+    run = run_dag(dag)
+    (report,) = (tmp_path / "reports").iterdir()
+    return run, report
+
+
+def test_a_campaign_with_a_report(
+    campaign: tuple[DagTestRun, Path], contacts: Contacts, telzino: Telzino
+) -> None:
     """The new contacts are called, two calls for one who was busy, and the table has their outcomes."""
-    run = runs["example_telzino_campaign"]
+    run, report = campaign
 
-    assert run["state"] == "success"
-    assert [(row["outcome"], row["attempts"]) for row in run["table"].values()] == [
+    assert run.state == "success"
+    rows = list(contacts.rows.values())
+    assert [(row["outcome"], row["attempts"]) for row in rows] == [
         ("completed", 1),
         ("completed", 2),
         ("failed", 1),
         (None, None),  # it belongs to another run
     ]
-    last_calls = {call["to_number"]: call for call in run["calls"]}
-    for row in list(run["table"].values())[:3]:
+    last_calls = {call["to_number"]: call for call in telzino.calls}
+    for row in rows[:3]:
         call = last_calls[row["to_number"]]
         assert (row["call_id"], row["ended_at"]) == (call["id"], call["ended_at"])
-    assert run["pushed"]["report"] == f"file://{run['report_path']}"
+    assert run.pushed["report"] == f"file://{report}"
 
 
-def test_the_report_of_a_campaign(runs: dict[str, Any]) -> None:
+def test_the_report_of_a_campaign(campaign: tuple[DagTestRun, Path], contacts: Contacts) -> None:
     """It has the counts, needs no other file and no network, and names nobody."""
-    run = runs["example_telzino_campaign"]
-    report = run["report"]
+    report = campaign[1].read_text()
 
     tiles = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", report)
     assert tiles == [
@@ -238,7 +466,7 @@ def test_the_report_of_a_campaign(runs: dict[str, Any]) -> None:
     for identity, _, number, name, _ in CALLED:
         assert number not in report
         assert name is None or name not in report
-        assert str(run["table"][str(identity)]["call_id"]) not in report
+        assert str(contacts.rows[identity]["call_id"]) not in report
 
 
 @pytest.mark.parametrize(
@@ -278,45 +506,85 @@ def test_a_campaign_that_waits_for_an_approval() -> None:
     assert call.needs_approval
 
 
-@NEEDS_ANSWERS
-def test_a_plan_that_is_approved(runs: dict[str, Any]) -> None:
-    """A person sees the plan's counts, and all are called once it is approved."""
-    run = runs["approvals"]["approved"]
+APPROVAL = "example_telzino_campaign_approval"
+PLANNED = [(1, ANSWERS, "Clementine"), (2, MAGIC_NUMBERS["quick_hang_up"], "Barnaby")]
+"""Those in the table of the example with an approval: id, number, name."""
+INVALID = (3, "0815 4712", "Hortensia")
+"""One more, in the plan that is rejected."""
 
-    assert run["state"] == "success"
-    plan = run["pushed"]["plan"]
+
+@pytest.fixture
+def planned(examples: Examples, contacts: Contacts) -> None:
+    """The contacts of the example with an approval."""
+    contacts.create(APPROVAL)
+    contacts.insert("id, to_number, name", PLANNED)
+    for _, number, name in (*PLANNED, INVALID):
+        examples.secrets += [number, name]
+
+
+@NEEDS_ANSWERS
+def test_a_plan_that_is_approved(examples: Examples, planned: None, telzino: Telzino) -> None:
+    """A person sees the plan's counts, and all are called once it is approved."""
+    from tests.support.approval import answering
+
+    for (_, number, _), outcome in zip(PLANNED, ("completed", "quick_hang_up"), strict=True):
+        telzino.script(number, [outcome])
+
+    with answering(telzino.clock, APPROVAL, "Approve") as seen:
+        run = examples.run(APPROVAL)
+
+    assert run.state == "success"
+    plan = run.pushed["plan"]
     for text in (
         "**2 contacts** get 6 calls",
         plan["first_dial"],
         plan["last_dial"],
         f"| {ZONE} |",
     ):
-        assert text in run["seen"]["body"]
-    assert "invalid" not in run["seen"]["body"]
-    assert sorted(call["to_number"] for call in run["calls"]) == sorted(number for _, number, _ in PLANNED)
-    assert [result["outcome"] for result in run["pushed"]["call"]] == ["completed", "completed"]
+        assert text in seen["body"]
+    assert "invalid" not in seen["body"]
+    assert sorted(call["to_number"] for call in telzino.calls) == sorted(number for _, number, _ in PLANNED)
+    assert [result["outcome"] for result in run.pushed["call"]] == ["completed", "completed"]
 
 
 @NEEDS_ANSWERS
-def test_a_plan_that_is_rejected(runs: dict[str, Any]) -> None:
+def test_a_plan_that_is_rejected(
+    examples: Examples, planned: None, contacts: Contacts, telzino: Telzino
+) -> None:
     """Nobody is called. What is wrong with the contacts was in the plan, by position."""
-    run = runs["approvals"]["rejected"]
+    from tests.support.approval import answering
 
-    assert "**1 contacts are invalid.**" in run["seen"]["body"]
-    assert "- position 3: `to_number` should be a phone number in E.164 form" in run["seen"]["body"]
-    assert run["tasks"]["call"] == "skipped"
-    assert run["calls"] == []
+    contacts.insert("id, to_number, name", [INVALID])
+
+    with answering(telzino.clock, APPROVAL, "Reject") as seen:
+        run = examples.run(APPROVAL)
+
+    assert "**1 contacts are invalid.**" in seen["body"]
+    assert "- position 3: `to_number` should be a phone number in E.164 form" in seen["body"]
+    assert run.tasks["call"] == "skipped"
+    assert telzino.calls == []
 
 
 @NEEDS_ANSWERS
-def test_contacts_that_changed_after_the_approval(runs: dict[str, Any]) -> None:
+def test_contacts_that_changed_after_the_approval(
+    examples: Examples, planned: None, contacts: Contacts, telzino: Telzino
+) -> None:
     """Nobody is called, and the task fails at its first try."""
-    run = runs["approvals"]["changed"]
+    from tests.support.approval import answering
 
-    assert run["seen"]["subject"] == "Call these contacts?"
-    assert run["tasks"]["call"] == run["state"] == "failed"
-    assert run["calls"] == []
-    assert "changed since its plan was approved" in runs["log"]
+    def change() -> None:
+        contacts.update(2, name="Theodora")
+
+    with answering(telzino.clock, APPROVAL, "Approve", first=change) as seen:
+        run = examples.run(APPROVAL)
+
+    assert seen["subject"] == "Call these contacts?"
+    assert run.tasks["call"] == run.state == "failed"
+    assert telzino.calls == []
+    assert "changed since its plan was approved" in examples.log
+
+
+# --- For each call that ends ---
 
 
 @pytest.mark.skipif(INSTALLED < (3, 0), reason="Airflow 2 has no watchers")
@@ -331,37 +599,3 @@ def test_several_events_in_one_run() -> None:
         {"id": "b", "agent_id": "agent"},
     ]
     assert calls(triggering_asset_events={}) == []
-
-
-def test_logs_hold_no_personal_data(runs: dict[str, Any]) -> None:
-    """Nothing of the record but ids, statuses and times is in what the tasks wrote."""
-    personal = [
-        record[field]
-        for record in [
-            *(runs[outcome]["sandbox"] for outcome in ("completed", "no_answer", "failed")),
-            *(call for name in runs if name.startswith("example_") for call in last_run(runs[name])["calls"]),
-        ]
-        for field in ("to_number", "summary_text", "call_context")
-        if record[field]
-    ]
-    personal.append(CONTACTS[CORRECTED])
-    personal += [name for _, _, _, name, _ in CALLED if name]
-    for run in runs.get("approvals", {}).values():
-        personal += [
-            call[field] for call in run["calls"] for field in ("to_number", "summary_text", "call_context")
-        ]
-    personal += [*INVALID[1:], *(name for _, _, name in PLANNED)] if "approvals" in runs else []
-    # Under `dag.test()` some Airflows log the messages between their processes, and 3.0 puts the variables of
-    # a failed task's functions into a box (docs/versions.md).
-    not_ours = ["[debug", "│"] if version("apache-airflow").startswith("3.0.") else ["[debug"]
-    lines = runs["log"].splitlines()
-    log = "\n".join(line for line in lines if not any(mark in line for mark in not_ours))
-
-    for status in ("completed", "no_answer", "failed"):
-        assert f"in_progress → {status} after" in log
-
-    assert len(personal) == (72 if "approvals" in runs else 62)
-    for text in personal:
-        assert text not in log
-        assert text.partition("\n")[0] not in log
-    assert "sandbox-token" not in log

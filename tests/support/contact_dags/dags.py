@@ -1,6 +1,6 @@
 """Tasks whose contacts come from everywhere they can: print their DAG as Airflow serializes it, or run it.
 
-``dag.test()`` changes much of the process that it runs in, hence not in pytest's own.
+Airflow reads once in each process where the folder of DAGs is, and these aren't in that of the tests.
 """
 
 from __future__ import annotations
