@@ -47,6 +47,7 @@ from airflow_provider_telzino.sandbox import (  # noqa: E402
 )
 from airflow_provider_telzino.sensors.batch import TelzinoCallBatchSensor  # noqa: E402
 from airflow_provider_telzino.sensors.call import TelzinoCallSensor  # noqa: E402
+from airflow_provider_telzino.testing.clock import MovableClock  # noqa: E402
 from airflow_provider_telzino.triggers import base  # noqa: E402
 from airflow_provider_telzino.triggers.batch import TelzinoCallBatchTrigger  # noqa: E402
 from airflow_provider_telzino.triggers.call import TelzinoCallTrigger  # noqa: E402
@@ -101,6 +102,13 @@ class ConnectionSetter(Protocol):
         **fields: Any,
     ) -> None:
         """Set its host to a sandbox or address, with the fixed token or with client credentials."""
+
+
+@pytest.fixture
+def moving_clock() -> Iterator[MovableClock]:
+    """Time that passes at once when a task waits. It starts before ``sandbox``: servers need real time."""
+    with MovableClock() as clock:
+        yield clock
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.waiting_tasks import (
 )
 from tests.support.waits import Run
 
-pytestmark = pytest.mark.usefixtures("connected", "quick_retries")
+pytestmark = pytest.mark.usefixtures("moving_clock", "connected", "quick_retries")
 
 
 @ALL
