@@ -84,11 +84,12 @@ def test_a_hook_can_be_closed_and_used_again(
     sandbox: Sandbox, hook: HookUnderTest, call: dict[str, Any]
 ) -> None:
     """Closing frees the connections, not the hook."""
+    before = threading.active_count()  # `dag.test()` has left some, where it ran in this process
     hook.get_call(call["id"])
     hook.close()
 
     assert hook.get_call(call["id"])["id"] == call["id"]
-    assert threading.active_count() < 50
+    assert threading.active_count() < before + 10
 
 
 def test_a_connection_that_does_not_exist(make_hook: HookMaker) -> None:
