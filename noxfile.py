@@ -37,7 +37,7 @@ STAGED = ("docs", "example_dags", "tests", "README.md", "pyproject.toml")
 """What the tests need of this repository, without the package: they must import the installed one."""
 NOT_STAGED = shutil.ignore_patterns(
     *("__pycache__", "packaging", "integration", "benchmarks", "devtools", "docs", "properties"),
-    *("test_fuzz.py", "test_crashes.py", "test_campaign_kills.py"),
+    *("test_fuzz.py", "test_crashes.py", "test_campaign_kills.py", "test_clock_changes.py"),
 )
 """Tests of our own tools, tests with tools that can't be installed with older Airflows, and tests that take
 long but hardly depend on Airflow."""

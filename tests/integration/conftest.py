@@ -20,8 +20,10 @@ MAPPED_WAITS = 50
 @pytest.fixture(
     scope="session",
     params=[
-        # Not in `make test`: on a busy machine Airflow 3.3.2 may consider a task dead that resumes soon.
-        pytest.param("sqlite", marks=[pytest.mark.integration, pytest.mark.xdist_group("end to end")]),
+        pytest.param(
+            "sqlite",
+            marks=[pytest.mark.integration, pytest.mark.nightly, pytest.mark.xdist_group("end to end")],
+        ),
         pytest.param(
             "postgresql",
             marks=[
