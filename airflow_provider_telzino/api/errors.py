@@ -7,7 +7,7 @@ from typing import Any
 from airflow_provider_telzino.api.messages import MAX_BODY_BYTES, ApiAnswer, ApiRequest
 from airflow_provider_telzino.api.reasons import reason
 from airflow_provider_telzino.api.retry import parse_retry_after
-from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.settings import AUDIENCE, BASE_URL, CA_BUNDLE, Settings
 from airflow_provider_telzino.exceptions import (
     TelzinoBadRequestError,
     TelzinoConfigurationError,
@@ -42,7 +42,7 @@ def no_answer(
     if untrusted:
         return TelzinoConfigurationError(
             f"The TLS certificate of {settings.address} can't be verified. Behind a proxy that re-signs TLS, "
-            "set the CA bundle of the connection; otherwise check its Host.",
+            f"set the connection's {CA_BUNDLE}; otherwise check its {BASE_URL}.",
             **about,
         )
     hint = _maybe_placed(request) if maybe_received else ""
@@ -72,7 +72,7 @@ def too_large(settings: Settings, request: ApiRequest) -> TelzinoError:
 def unreadable(settings: Settings, request: ApiRequest, message: str) -> TelzinoUnreadableAnswerError:
     """Build the error for an answer that isn't what the API documents."""
     return TelzinoUnreadableAnswerError(
-        f"{message} Is the Host of the connection Telzino's API?{_maybe_placed(request)}",
+        f"{message} Check that the connection's {BASE_URL} is Telzino's.{_maybe_placed(request)}",
         conn_id=settings.conn_id,
         call_id=request.call_id,
     )
@@ -83,9 +83,12 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
     about: dict[str, Any] = {"conn_id": settings.conn_id, "call_id": request.call_id}
     status = answer.status
     if status == 401:
-        fix = "A pasted token lives one day: paste a new one, or enter a client ID and its secret instead."
+        fix = (
+            "A pasted token expires after a day: enter a new one (`password`), or a client ID (`login`) and "
+            "its secret (`password`)."
+        )
         if settings.client_id:
-            fix = "It was fetched only just now, so check the OAuth audience of the connection."
+            fix = f"It was only just fetched, so check the connection's {AUDIENCE}."
         return TelzinoCredentialsError(f"The API refused the access token (401). {fix}", **about)
     if status == 403:
         return TelzinoPermissionError(
@@ -93,12 +96,12 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
         )
     if status == 404 and not request.authorized:
         return TelzinoNotFoundError(
-            "There is no token endpoint (404). Is the Host of the connection Telzino's API?", **about
+            f"There is no token endpoint (404). Check that the connection's {BASE_URL} is Telzino's.", **about
         )
     if status == 404:
         what, where = ("call", "`agent_id` and `call_id`") if request.call_id else ("agent", "`agent_id`")
         return TelzinoNotFoundError(
-            f"The API has no such {what} (404). Check {where}, and the Host of the connection.", **about
+            f"The API has no such {what} (404). Check {where}, and the connection's {BASE_URL}.", **about
         )
     if status == 429:
         return TelzinoRateLimitError(
@@ -116,7 +119,7 @@ def refused(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> Telzi
     if 300 <= status < 400:
         return TelzinoConfigurationError(
             f"The answer is a redirect ({status}), which is never followed, since it would take the token "
-            "elsewhere. Check the Host of the connection.",
+            f"elsewhere. Check the connection's {BASE_URL}.",
             **about,
         )
     return TelzinoBadRequestError(

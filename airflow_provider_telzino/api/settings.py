@@ -24,6 +24,15 @@ MAX_TIMEOUT = 50.0
 
 CALL_ID = "{call_id}"  # the placeholder in `call_url`
 
+# Errors name a field by its label in the connection form, and by its key in a connection's JSON.
+BASE_URL = "Base URL (`host`)"
+CLIENT_ID = "Client ID (`login`)"
+CREDENTIAL = "Client secret or access token (`password`)"
+AUDIENCE = "OAuth audience (extra `audience`)"
+TIMEOUT = "Request timeout (extra `timeout`)"
+CA_BUNDLE = "CA bundle (extra `ca_bundle`)"
+CALL_URL = "Call URL (extra `call_url`)"
+
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
@@ -63,17 +72,17 @@ class Settings:
         """
         check = _FieldChecks(conn_id)
         extra = check.json_object(connection.extra)
-        client_id = check.text("Login", connection.login)
+        client_id = check.text(CLIENT_ID, connection.login)
         return cls(
             conn_id=conn_id,
-            base_url=check.base_url(check.text("Host", connection.host), check.port(connection.port)),
+            base_url=check.base_url(check.text(BASE_URL, connection.host), check.port(connection.port)),
             client_id=client_id,
-            secret=check.secret(check.text("Password", connection.password), client_id),
-            agent_id=check.text("Extra `agent_id`", extra.get("agent_id")),
-            audience=check.text("Extra `audience`", extra.get("audience")) or DEFAULT_AUDIENCE,
+            secret=check.secret(check.text(CREDENTIAL, connection.password), client_id),
+            agent_id=check.text("Agent ID (extra `agent_id`)", extra.get("agent_id")),
+            audience=check.text(AUDIENCE, extra.get("audience")) or DEFAULT_AUDIENCE,
             timeout=check.timeout(extra.get("timeout")),
-            ca_bundle=check.text("Extra `ca_bundle`", extra.get("ca_bundle")),
-            call_url=check.call_url(check.text("Extra `call_url`", extra.get("call_url"))),
+            ca_bundle=check.text(CA_BUNDLE, extra.get("ca_bundle")),
+            call_url=check.call_url(check.text(CALL_URL, extra.get("call_url"))),
         )
 
 
@@ -124,15 +133,17 @@ class _FieldChecks:
             url = urlsplit(host if "://" in host else f"https://{host}")
             name, own_port = url.hostname or "", url.port
         except ValueError:
-            raise self.error("Host is not a URL; leave it empty for Telzino's own.") from None
+            raise self.error(f"{BASE_URL} is not a URL; leave it empty for Telzino's own.") from None
         usable = is_host_name(name) and own_port != 0 and url.scheme in ("https", "http")
         if not usable or re.search(r"[\s\\]", host):
-            raise self.error("Host should be a URL with https://; leave it empty for Telzino's own.")
+            raise self.error(f"{BASE_URL} should be a URL with https://; leave it empty for Telzino's own.")
         if url.username is not None or url.password is not None or url.query or url.fragment:
-            raise self.error("Host should be an address only: credentials belong in Login and Password.")
+            raise self.error(
+                f"{BASE_URL} should be an address only: credentials belong in {CLIENT_ID} and {CREDENTIAL}."
+            )
         if url.scheme == "http" and not is_loopback(name):
             raise self.error(
-                "Host begins with http://, which would send the token in the clear. Use https:// "
+                f"{BASE_URL} begins with http://, which would send the token in the clear. Use https:// "
                 "(http:// is only for a sandbox on this machine)."
             )
         netloc = url.netloc if own_port or not port else f"{url.netloc.rstrip(':')}:{port}"
@@ -140,17 +151,17 @@ class _FieldChecks:
 
     def secret(self, secret: str | None, client_id: str | None) -> str:
         if client_id and secret is None:
-            raise self.error("Login has a client ID, but Password is empty: enter the client secret there.")
+            raise self.error(f"{CLIENT_ID} is set, but {CREDENTIAL} is empty: enter the client secret.")
         if secret is None:
             raise self.error(
-                "There are no credentials: enter an OAuth client ID as Login and its secret as Password, "
-                "or only an access token as Password."
+                "There are no credentials. Enter an OAuth client ID (`login`) and its client secret "
+                "(`password`), or only an access token (`password`)."
             )
         if not client_id and not _VISIBLE_ASCII.fullmatch(secret):
             problem = "spaces or line breaks" if re.search(r"\s", secret) else "characters that no token has"
             raise self.error(
-                f"Password does not look like an access token: it contains {problem}. Enter the token alone, "
-                "without 'Bearer'. If it is a client secret, enter its client ID as Login."
+                f"{CREDENTIAL} does not look like an access token: it contains {problem}. Enter the token "
+                f"alone, without 'Bearer'. If it is a client secret, also enter its {CLIENT_ID}."
             )
         return secret
 
@@ -160,7 +171,7 @@ class _FieldChecks:
         is_web_address = template.startswith(("https://", "http://")) and not re.search(r"\s", template)
         if not is_web_address or CALL_ID not in template:
             raise self.error(
-                f"Extra `call_url` should be a URL with {CALL_ID} in it, such as "
+                f"{CALL_URL} should be a URL with {CALL_ID} in it, such as "
                 f"https://calls.example.com/{CALL_ID}."
             )
         return template
@@ -173,7 +184,7 @@ class _FieldChecks:
         except (ValueError, OverflowError):
             seconds = math.nan
         if isinstance(value, bool) or not 0 < seconds <= MAX_TIMEOUT:
-            raise self.error(f"Extra `timeout` should be seconds, more than 0 and at most {MAX_TIMEOUT:g}.")
+            raise self.error(f"{TIMEOUT} should be in seconds: more than 0, and at most {MAX_TIMEOUT:g}.")
         return seconds
 
 

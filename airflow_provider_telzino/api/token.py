@@ -9,7 +9,7 @@ import time
 from airflow_provider_telzino.api import errors
 from airflow_provider_telzino.api.answers import read_answer
 from airflow_provider_telzino.api.messages import ApiAnswer, ApiRequest
-from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.settings import AUDIENCE, CLIENT_ID, Settings
 from airflow_provider_telzino.exceptions import TelzinoCredentialsError
 
 TOKEN_MARGIN = 60.0  # seconds before its expiry at which a token counts as expired
@@ -30,8 +30,8 @@ def read_token(settings: Settings, request: ApiRequest, answer: ApiAnswer) -> tu
     """Read a token and its lifetime in seconds: infinite, so until a 401, if the answer doesn't say."""
     if answer.status in (400, 401, 403):
         raise TelzinoCredentialsError(
-            f"The API refused the client credentials ({answer.status}). Check Login (client ID), Password "
-            "(client secret) and the OAuth audience of the connection against the Telzino dashboard.",
+            f"The API refused the client credentials ({answer.status}). Check the connection's {CLIENT_ID}, "
+            f"client secret (`password`) and {AUDIENCE} against the Telzino dashboard.",
             conn_id=settings.conn_id,
         )
     content = read_answer(settings, request, answer)

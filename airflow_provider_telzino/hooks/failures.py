@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from airflow_provider_telzino.api import errors
 from airflow_provider_telzino.api.messages import ApiRequest
-from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.settings import BASE_URL, TIMEOUT, Settings
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError, TelzinoError
 
 PROXY_VARIABLES = "HTTPS_PROXY or ALL_PROXY"
@@ -87,17 +87,17 @@ def _what_happened(settings: Settings, causes: list[Exception], timeout: float) 
     if _is_timeout(causes):
         return (
             f"There was no answer from {address} within {timeout:.3g} s. Check that this machine can reach "
-            "it; if it is only slow, raise the connection's `timeout`."
+            f"it; if it is only slow, raise the connection's {TIMEOUT}."
         )
     if isinstance(innermost, ConnectionRefusedError):
-        hint = f"{address} refused it. Check Host and port, and that the server is running."
+        hint = f"{address} refused it. Check {BASE_URL}, and that the server is running."
     elif isinstance(innermost, socket.gaierror):
-        hint = f"the name of {address} can't be resolved. Check Host, and this machine's DNS or proxy."
+        hint = f"the name of {address} can't be resolved. Check {BASE_URL}, and this machine's DNS or proxy."
     elif isinstance(innermost, ssl.SSLError):
         hint = f"{address} did not agree on TLS. Check that it serves https://."
     else:
         hint = f"{address} closed it or can't be reached ({type(innermost).__name__}). "
-        hint += "Check Host, network and firewall."
+        hint += f"Check {BASE_URL}, network and firewall."
     return f"The connection failed: {hint}"
 
 

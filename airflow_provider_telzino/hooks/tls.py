@@ -6,7 +6,7 @@ import functools
 import os
 import ssl
 
-from airflow_provider_telzino.api.settings import Settings
+from airflow_provider_telzino.api.settings import CA_BUNDLE, Settings
 from airflow_provider_telzino.exceptions import TelzinoConfigurationError
 
 ENVIRONMENT = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # those that requests knows, in its order
@@ -26,7 +26,7 @@ def ca_bundle(settings: Settings) -> str | None:
         path = next((os.environ[name] for name in ENVIRONMENT if os.environ.get(name)), None)
     if path is None:
         return None
-    field = "Extra `ca_bundle`" if settings.ca_bundle else f"{' or '.join(ENVIRONMENT)} of the environment"
+    field = CA_BUNDLE if settings.ca_bundle else f"{' or '.join(ENVIRONMENT)} of the environment"
     try:
         ssl_context(path)
     except ssl.SSLError:

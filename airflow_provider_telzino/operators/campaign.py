@@ -261,7 +261,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         """Dial no more: Airflow lets the task run for some more seconds."""
         self._is_killed = True
         self.log.warning(
-            "The campaign was killed and dials no more, but Telzino documents no way to end a call. Those "
+            "The campaign was killed and no longer dials, but Telzino documents no way to end a call. Those "
             "that are live continue. If the task is retried or cleared, the campaign continues with them."
         )
 
@@ -280,7 +280,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                     raise problem
             if problem is not None:  # Calls may be live, and their outcomes are not to be lost.
                 self.log.warning(
-                    "%s The campaign waits for its live calls, and dials no more.", problem.sentence
+                    "%s The campaign waits for its live calls, and no longer dials.", problem.sentence
                 )
             memory = CampaignMemory() if stored is None else CampaignMemory.restored(stored, contacts)
             rules = self.rules if problem is None else replace(self.rules, may_dial=False)
@@ -365,7 +365,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         while (left := (until - _now()).total_seconds()) > 0:
             if self._is_killed:
                 raise TelzinoError(
-                    "The campaign was killed, so it dials no more.", conn_id=self.telzino_conn_id
+                    "The campaign was killed, so it no longer dials.", conn_id=self.telzino_conn_id
                 )
             self.sleep(min(left, 1.0))
 

@@ -358,7 +358,7 @@ class Campaign:
 
     def _unknown(self, message: str) -> TelzinoUnknownPlacementError:
         return TelzinoUnknownPlacementError(
-            f"{message} So that nobody is called twice, the task dials no more. A retry continues.",
+            f"{message} So that nobody is called twice, the task no longer dials. A retry continues.",
             conn_id=self._hook.telzino_conn_id,
         )
 

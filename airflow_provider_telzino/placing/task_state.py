@@ -185,11 +185,11 @@ class TaskState:
             raise TelzinoUnknownPlacementError(
                 f"Could not record in Airflow that this task is about to dial ({error}): Airflow's API is "
                 "unavailable, or another process is running the task. So that nobody is called twice, the "
-                "task dials no more. A retry searches again.",
+                "task no longer dials. A retry searches again.",
                 conn_id=conn_id,
             ) from error
         if not is_running:
-            raise TelzinoError("The task was marked or cleared, so it dials no more.", conn_id=conn_id)
+            raise TelzinoError("The task was marked or cleared, so it no longer dials.", conn_id=conn_id)
 
     def store_dialling(self, agent_id: str, started: datetime, generation: int | str | None) -> None:
         """Store that the task is about to dial.

@@ -1,4 +1,4 @@
-"""Errors that a DAG author's own function raised, told without its words: they may contain a contact."""
+"""Errors that a DAG author's own function raised, reported without its message: it may contain a contact."""
 
 from __future__ import annotations
 

@@ -214,7 +214,8 @@ class BatchWait(OutcomeTask):
         with self._softly():
             if failing:
                 raise TelzinoCallEndedBadlyError(
-                    f"Of {batch.total:,} calls, {counts_text(failing)}, which `fail_on` has.{pushed}",
+                    f"Of {batch.total:,} calls, some ended with a status in `fail_on`: "
+                    f"{counts_text(failing)}.{pushed}",
                     conn_id=self.telzino_conn_id,
                 )
             if missing:
@@ -224,7 +225,8 @@ class BatchWait(OutcomeTask):
                     conn_id=self.telzino_conn_id,
                 )
         raise AirflowSkipException(
-            f"Of {batch.total:,} calls, {counts_text(skipping)}, which `skip_on` has.{pushed}"
+            f"Of {batch.total:,} calls, some ended with a status in `skip_on`: "
+            f"{counts_text(skipping)}.{pushed}"
         )
 
     def timed_out(self, context: Context, batch: BatchPoll, *, answered: bool) -> TelzinoSensorTimeoutError:

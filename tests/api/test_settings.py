@@ -96,7 +96,7 @@ def test_bad_hosts(host: str, words: str) -> None:
     """A host that would lead the token astray is refused, and not repeated."""
     with pytest.raises(TelzinoConfigurationError, match=words) as caught:
         settings(host=host)
-    assert "Host" in str(caught.value)
+    assert "Base URL (`host`)" in str(caught.value)
     assert "[connection c]" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -109,12 +109,12 @@ def test_bad_hosts(host: str, words: str) -> None:
         ({"host": "api.example", "port": "hunter2"}, "Port should be a number from 1 to 65,535"),
         ({"host": "api.example", "port": 8443.5}, "Port should be a number from 1 to 65,535"),
         ({"host": "api.example", "port": True}, "Port should be a number from 1 to 65,535"),
-        ({"host": 5}, "Host should be text, but is of type int"),
-        ({"login": 5}, "Login should be text, but is of type int"),
-        ({"host": "https://api.example:0", "port": 443}, "Host should be a URL"),
+        ({"host": 5}, r"Base URL \(`host`\) should be text, but is of type int"),
+        ({"login": 5}, r"Client ID \(`login`\) should be text, but is of type int"),
+        ({"host": "https://api.example:0", "port": 443}, r"Base URL \(`host`\) should be a URL"),
         ({"password": None}, "no credentials"),
         ({"password": "  "}, "no credentials"),
-        ({"login": "id", "password": None}, "Password is empty"),
+        ({"login": "id", "password": None}, r"access token \(`password`\) is empty"),
         ({"password": f"Bearer {TOKEN}"}, "without 'Bearer'"),
         ({"password": "hunter2\nhunter3"}, "does not look like an access token: it contains spaces"),
         ({"password": "pässwort"}, "does not look like an access token: it contains characters"),
@@ -138,19 +138,19 @@ def test_a_client_secret_may_hold_anything() -> None:
     [
         ("{", "not a JSON object"),
         ("[]", "not a JSON object"),
-        ({"agent_id": 5}, "`agent_id` should be text"),
-        ({"timeout": "soon"}, "`timeout` should be seconds"),
-        ({"timeout": 0}, "`timeout` should be seconds"),
-        ({"timeout": -1}, "`timeout` should be seconds"),
-        ({"timeout": 51}, "`timeout` should be seconds"),
-        ('{"timeout": NaN}', "`timeout` should be seconds"),
-        ({"timeout": True}, "`timeout` should be seconds"),
-        ({"timeout": []}, "`timeout` should be seconds"),
-        ({"timeout": 10**400}, "`timeout` should be seconds"),
-        ({"ca_bundle": ["a.pem"]}, "`ca_bundle` should be text"),
-        ({"call_url": "https://x/"}, "`call_url` should be a URL with {call_id} in it"),
-        ({"call_url": "javascript:alert('{call_id}')"}, "`call_url` should be a URL"),
-        ({"call_url": "https://x/ {call_id}"}, "`call_url` should be a URL"),
+        ({"agent_id": 5}, r"`agent_id`\) should be text"),
+        ({"timeout": "soon"}, r"`timeout`\) should be in seconds"),
+        ({"timeout": 0}, r"`timeout`\) should be in seconds"),
+        ({"timeout": -1}, r"`timeout`\) should be in seconds"),
+        ({"timeout": 51}, r"`timeout`\) should be in seconds"),
+        ('{"timeout": NaN}', r"`timeout`\) should be in seconds"),
+        ({"timeout": True}, r"`timeout`\) should be in seconds"),
+        ({"timeout": []}, r"`timeout`\) should be in seconds"),
+        ({"timeout": 10**400}, r"`timeout`\) should be in seconds"),
+        ({"ca_bundle": ["a.pem"]}, r"`ca_bundle`\) should be text"),
+        ({"call_url": "https://x/"}, r"`call_url`\) should be a URL with {call_id} in it"),
+        ({"call_url": "javascript:alert('{call_id}')"}, r"`call_url`\) should be a URL"),
+        ({"call_url": "https://x/ {call_id}"}, r"`call_url`\) should be a URL"),
     ],
 )
 def test_bad_extras(extra: object, words: str) -> None:

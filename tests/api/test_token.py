@@ -31,7 +31,7 @@ def test_a_token_has_a_lifetime(content: object, token: tuple[str, float]) -> No
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_refused_client_credentials(status: int) -> None:
     """With whatever code the token endpoint refuses them, the error names the fields, not their values."""
-    with pytest.raises(exceptions.TelzinoCredentialsError, match=r"Login .* Password") as caught:
+    with pytest.raises(exceptions.TelzinoCredentialsError, match=r"`login`.*`password`") as caught:
         read_token(SETTINGS, REQUEST, answer(status, {"error": SETTINGS.secret}))
 
     assert SETTINGS.secret not in str(caught.value)
@@ -52,7 +52,10 @@ def test_a_token_that_cannot_be_a_header_is_refused(token: object) -> None:
 
 def test_a_401_says_what_to_do_with_each_kind_of_credentials() -> None:
     """A pasted token has probably expired; a fetched one may have the wrong audience."""
-    for settings, words in [(replace(SETTINGS, client_id=None), "one day"), (SETTINGS, "audience")]:
+    for settings, words in [
+        (replace(SETTINGS, client_id=None), "expires after a day"),
+        (SETTINGS, "audience"),
+    ]:
         with pytest.raises(exceptions.TelzinoCredentialsError, match=words):
             answers.read_answer(settings, GET_CALL, answer(401))
 

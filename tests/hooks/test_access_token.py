@@ -96,7 +96,7 @@ def test_a_wrong_secret(
     """The error names the fields to check, is final at once, and holds no secret."""
     connect(sandbox, login="sandbox", password="not-the-secret")
 
-    with pytest.raises(exceptions.TelzinoCredentialsError, match="Login") as caught:
+    with pytest.raises(exceptions.TelzinoCredentialsError, match=r"Client ID \(`login`\)") as caught:
         make_hook().get_call(CALL_ID)
 
     assert len(sandbox.requests) == 1
@@ -109,7 +109,7 @@ def test_a_wrong_token(
     """A pasted token that is refused is final at once; there is nothing to renew it with."""
     connect(sandbox, password="expired-token")
 
-    with pytest.raises(exceptions.TelzinoCredentialsError, match="one day") as caught:
+    with pytest.raises(exceptions.TelzinoCredentialsError, match="expires after a day") as caught:
         make_hook().get_call(CALL_ID)
 
     assert len(sandbox.requests) == 1

@@ -63,7 +63,7 @@ def test_a_refused_connection(connect: ConnectionSetter, make_hook: HookMaker) -
     with pytest.raises(exceptions.TelzinoUnavailableError) as caught:
         make_hook().place_call(NUMBER, retry_for=0)
 
-    assert f"The connection failed: 127.0.0.1:{port} refused it. Check Host and port" in str(caught.value)
+    assert f"The connection failed: 127.0.0.1:{port} refused it. Check Base URL (`host`)" in str(caught.value)
     assert "may have been placed" not in str(caught.value)
     assert not caught.value.maybe_received
 

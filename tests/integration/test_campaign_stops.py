@@ -153,7 +153,7 @@ def test_no_call_follows_a_clear_until_the_campaign_continues(
 def test_no_call_follows_a_mark(
     airflow: AirflowInstance, sandbox: Sandbox, slow: None, state: str, report_count: ReportCount
 ) -> None:
-    """A campaign that was marked dials no more; if it is cleared, it continues, and calls nobody twice."""
+    """A campaign that was marked no longer dials; if it is cleared, it continues, and calls nobody twice."""
     run = CampaignRun(airflow, sandbox, "all_at_once", CONTACTS)
     run.wait_until_it_dials()
 

@@ -260,7 +260,7 @@ def test_no_call_is_placed_once_airflow_has_taken_the_task(clock: Clock) -> None
     run = drive.runs.next_try()
     state.superseded = True
 
-    with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="dials no more"):
+    with pytest.raises(exceptions.TelzinoUnknownPlacementError, match="no longer dials"):
         run.step("execute")
 
     assert posts(drive.sandbox) == 0
@@ -786,7 +786,7 @@ def test_a_plan_that_is_missing_at_run_time_approves_nothing(clock: Clock) -> No
 def test_contacts_that_change_while_it_runs_lose_no_outcome(
     clock: Clock, added: str, error: type[Exception], crashes: bool
 ) -> None:
-    """It dials no more, waits for the calls that are live, pushes all outcomes, and fails."""
+    """It no longer dials, waits for the calls that are live, pushes all outcomes, and fails."""
     people = numbers(4)
     plan = plan_of(clock, list(people), max_active_calls=1, redial_on=())
     drive = campaign(

@@ -1,4 +1,4 @@
-"""A task dials no more once a person has marked or cleared it, before Airflow stops its process."""
+"""A task no longer dials once a person has marked or cleared it, before Airflow stops its process."""
 
 from __future__ import annotations
 
