@@ -5,7 +5,7 @@ nobody answers. The web interface shows the mapped tasks by row and call, never 
 
 - **Needs** the connection `telzino_default` only. It calls real people, unless that leads to a sandbox.
 - **Start it** as it is to call two numbers of the sandbox, or with numbers of your own.
-- **Change** `contacts`, which is to read yours from where they are, `count_words`, and when to call again.
+- **Change** `contacts`, to read yours from wherever they are, `count_words`, and when to call again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run for each call that ends, whoever has placed it: event-driven, on Airflow 3.
+"""Run for each call that ends, whoever placed it: event-driven, on Airflow 3.
 
 A watcher in the triggerer polls the agent's calls and emits an event for each that ends. Airflow starts
 this DAG for it, with several events in one run if they come close together. The web interface shows the

@@ -71,7 +71,7 @@ def example_telzino_nightly_calls() -> None:
         max_attempts=3,
         redial_delay=timedelta(hours=2),
         calling_hours=("09:00", "20:00"),
-        fail_on=[],  # an outcome is no error: it goes into the table
+        fail_on=[],  # an outcome isn't an error: it goes into the table
         record_fields=["id", "status", "ended_at", "request_metadata"],  # no personal data in XCom
         map_index_template="contact {{ task.metadata['contact_id'] }}",
         retries=3,

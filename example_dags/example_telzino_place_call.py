@@ -5,7 +5,7 @@ transcript of a call that somebody answered, or `not_reached`.
 
 - **Needs** the connection `telzino_default` only. It calls a real person, unless that leads to a sandbox.
 - **Start it** with a phone number.
-- **Change** what the agent is to know (`call_context`), and what follows the call: `count_turns`,
+- **Change** what the agent should know (`call_context`), and what follows the call: `count_turns`,
   `not_reached`.
 """
 

@@ -4,7 +4,7 @@ One task does all of it, without a worker between the calls. Airflow's retries a
 they continue with the call that the task has placed.
 
 - **Needs** the connection `telzino_default` only. It calls a real person, unless that leads to a sandbox.
-- **Start it** with a phone number, and the time zone of whoever is called.
+- **Start it** with a phone number, and the callee's time zone.
 - **Change** after which outcomes, how often and when to call again (`redial_on`, `max_attempts`,
   `redial_delay`), the `calling_hours`, and what follows: `confirmed`, `give_up`.
 """

@@ -1,8 +1,8 @@
 """Wait for many calls in one task, and count their outcomes.
 
 - **Needs** the connection `telzino_default` only. It calls nobody.
-- **Start it** with the ids of calls that were placed already: up to thousands.
-- **Change** `count`, and which fields of the records it is to get (`record_fields`).
+- **Start it** with the ids of calls that were already placed: up to thousands.
+- **Change** `count`, and which fields of the records it gets (`record_fields`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The call's status decides what comes next: `read_summary` if somebody answered, or `call_again_later`.
 
 - **Needs** the connection `telzino_default` only. It calls nobody.
-- **Start it** with the id of a call that was placed already.
+- **Start it** with the id of a call that was already placed.
 - **Change** what follows the call: `read_summary`, `call_again_later`.
 """
 
