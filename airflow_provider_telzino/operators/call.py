@@ -100,11 +100,11 @@ class TelzinoGetCallOperator(WaitingOperator):
 
 
 class TelzinoPlaceCallOperator(WaitingOperator):
-    """Place a call, **exactly once**, and push its final record to XCom; call again whoever wasn't reached.
+    """Place a call, **exactly once**, and push its final record to XCom; call again if nobody was reached.
 
     Airflow's retries never dial after an outcome: they exist for crashes, outages and lost answers, and
-    continue with the call that the task has placed. Calling again is the task's own business: after an
-    outcome in ``redial_on`` it dials again, without a worker slot in between. All attempts are pushed as the
+    continue with the call that the task has placed. The task itself calls again after an outcome in
+    ``redial_on``, and takes no worker slot in between. All attempts are pushed as the
     XCom ``attempts`` (a list of ``id``, ``status``, ``created_at``), the last record as ``return_value``.
 
     Before each dial the task checks ``dial_timeout``, ``calling_hours``, ``calling_days`` and ``may_call``.
@@ -132,7 +132,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
             is a mapping of ``to_number``, ``call_context``, ``metadata``, ``callback_url`` and ``timezone``;
             ``now`` a pendulum time in the callee's zone (UTC if that isn't known). It returns
             ``True``, ``False`` (never call), or a time with a time zone before which not to call.
-        dial_timeout: How long after the task's first start people are called.
+        dial_timeout: How long after the task's first start people may be called.
         wait_for_completion: Wait until the call has ended. ``False`` pushes the API's answer (``id``,
             ``status``, ``room_name``, ``created_at``) with the ``agent_id`` added, so that a sensor can wait.
         reattach: What a cleared task does if its call has ended well: ``True`` pushes that call's record

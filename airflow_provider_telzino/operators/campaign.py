@@ -75,12 +75,12 @@ SUMMARY = "summary"  # the XCom key of the counts
 
 
 class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOperator):
-    """Call many contacts in one task, each by the rules of a single call, and push all outcomes.
+    """Call many contacts in one task, each like a single call, and push all outcomes.
 
     A few short worker runs dial, and the triggerer waits in between. Each contact is called **exactly once**
     for each attempt, whatever crashes: the list of the agent's calls says what was dialled, and a call
-    carries the contact in its ``metadata["airflow"]``. A campaign that is cleared continues, and calls
-    nobody again whose outcome is known.
+    carries the contact in its ``metadata["airflow"]``. A campaign that is cleared continues, and
+    doesn't call those again whose outcome is known.
 
     XComs: ``return_value`` is a list in the order of the contacts, each ``{"contact": id, "outcome": ...,
     "attempts": n, "record": {...} or None, "error": ... or None}``. ``outcome`` is the last call's status,
@@ -92,8 +92,8 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         contacts: Numbers (E.164) or dicts: a list, a template or XComArg of one, or a function that returns
             one and is called on the worker, so that contacts need not enter Airflow's database. A dict has
             ``to_number``, and optionally ``id`` (text or a whole number; by default the number),
-            ``call_context``, ``metadata``, ``callback_url``, ``timezone``, and what else ``call_context`` or
-            ``may_call`` use. Numbers and ids are unique. Nothing of a contact is rendered.
+            ``call_context``, ``metadata``, ``callback_url``, ``timezone``, and any other keys that
+            ``call_context`` or ``may_call`` use. Numbers and ids are unique. A contact is never rendered.
         call_context: A template that is rendered for each contact without a ``call_context`` of its own,
             such as ``"You are calling {{ contact.name }}."``. At most 4,000 characters.
         metadata: JSON object; a contact's own is merged over it. Templated.
@@ -109,7 +109,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             which the extra ``timezones`` is needed. Templated.
         may_call: A function ``may_call(contact, now)``, asked directly before each dial. It returns ``True``,
             ``False`` (never call), or a time with a time zone before which not to call.
-        dial_timeout: How long after the task's first start people are called.
+        dial_timeout: How long after the task's first start people may be called.
         dry_run: Call nobody; push the plan as ``return_value``.
         approved_plan: A plan that a dry run has pushed, or its ``fingerprint``. If contacts or settings
             differ, nobody is called. Templated.
@@ -118,7 +118,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         agent_id: The agent that calls (UUID); by default the connection's. Templated.
         telzino_conn_id: The Airflow connection, of type ``telzino``. Templated.
         poll_interval: Seconds between two polls of the live calls, or a ``timedelta``.
-        timeout: Seconds after which a call that has not ended isn't waited for any more, or a ``timedelta``.
+        timeout: Seconds to wait for a call to end, or a ``timedelta``.
         deferrable: Wait in the triggerer. ``False`` waits on the worker.
         soft_fail: Skip the task instead of failing it, whatever the error.
         kwargs: The parameters of Airflow's ``BaseOperator``.

@@ -36,7 +36,7 @@ class TelzinoCallBatchSensor(PokingSensor, BatchWait, WaitArguments, BaseSensorO
     Args:
         call_ids: The calls: a list of ids (UUIDs), or of records that have an ``id``, such as the output of
             mapped tasks. Where the task names no agent, a record's ``agent_id`` counts. Templated.
-        fail_on: Statuses that fail the task if any call ends so. The records are pushed first.
+        fail_on: Statuses that fail the task if any call ends with one. The records are pushed first.
         poke_interval: Seconds between two polls, or a ``timedelta``.
         mode: How to wait with ``deferrable=False``: ``poke`` (the default) or ``reschedule``.
         kwargs: The parameters that all waits share, and those of Airflow's sensors. ``soft_fail`` skips the

@@ -19,7 +19,7 @@ _new_event_loop = asyncio.events.new_event_loop
 
 
 class MovableClock(Clock):
-    """The time of this process, within ``with clock:``. It runs like real time, and whoever sleeps moves it.
+    """The time of this process, within ``with clock:``. It runs like real time, and sleeping moves it.
 
     ``time.sleep`` in the test's own thread returns at once, and so does a wait of an event loop in which
     nothing else happens. All other threads sleep for real.
