@@ -255,7 +255,8 @@ class Campaign:
 
     def _dial(self, ready: Sequence[Ready[Contact]], free: int) -> WaveResult:
         # All calls that were placed before are known, so only those of this process can be unaccounted for.
-        self._state.store_calls((), self._started, self.run.generation)
+        # The agent stays stored, even if nobody is dialled now: its list has the calls.
+        self._state.forget_dialling()
         wave = Wave(
             self._hook,
             self.agent_id,

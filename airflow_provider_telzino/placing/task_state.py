@@ -207,6 +207,11 @@ class TaskState:
         except Exception as error:  # as in `read`
             raise UnwritableError(type(error).__name__) from error
 
+    def forget_dialling(self) -> None:
+        """Let the next dial count from then on, since all earlier ones are known. What is stored stays."""
+        if self._stored is not None:
+            self._stored = replace(self._stored, dialling_since=None)
+
     def store_calls(self, calls: Iterable[CallId], started: datetime, generation: int | str | None) -> None:
         """Store the task's calls, now that all are known. If that fails, a retry searches for them."""
         known = self._stored or StoredCalls(started, generation)

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_telzino import exceptions
 from airflow_provider_telzino.rules.identity import identity_in
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
+from tests.conftest import ConnectionSetter
 from tests.support.campaign_runs import Drive, campaign, moment_of, numbers
 from tests.support.placed_calls import START, Clock, posts
 from tests.support.placing_runs import IDENTITY, NEEDS_TASK_STATE, STATES, TaskStateStore
@@ -250,6 +251,43 @@ def test_a_retry_begins_where_the_last_try_ended(clock: Clock) -> None:
     assert len(results) == 5
     assert set(drive.placements().values()) == {1}
     assert drive.most_live == 2
+
+
+@NEEDS_TASK_STATE
+def test_a_retry_after_a_worker_run_that_dialled_nobody_stays_with_the_agent(
+    clock: Clock, connect: ConnectionSetter
+) -> None:
+    """The connection has another agent by then, whose list doesn't have the calls."""
+    broken = SimpleNamespace(now=False)
+
+    def may_call(contact: Any, now: Any) -> bool:
+        if broken.now:
+            raise RuntimeError
+        return True
+
+    with Sandbox(agents=2, clock="manual") as two:
+        clock.sandbox = two
+        connect(two)
+        drive = campaign(
+            clock,
+            contacts=numbers(2),
+            max_active_calls=1,
+            redial_on=(),
+            may_call=may_call,
+            state=TaskStateStore(),
+            retries=1,
+        )
+        run = drive.runs.next_try()
+        deferral = drive.step(run, "execute")
+        broken.now = True
+        with pytest.raises(exceptions.TelzinoError, match="`may_call` raised"):
+            drive.carry_on(run, deferral)
+
+        connect(two, extra={"agent_id": two.agent_ids[1]})
+        broken.now = False
+        drive.to_the_end()
+
+        assert set(drive.placements().values()) == {1}
 
 
 @NEEDS_TASK_STATE
