@@ -132,7 +132,7 @@ class Campaign:
         self.problem: TelzinoArgumentError | None = None
         """Why nobody may be called any more: ``may_call`` has given a wrong answer."""
         self._started = memory.started or _now()
-        self._knows_start = memory.started is not None
+        self._knows_start = memory.has_read_list
 
     def proceed(self, contacts: Sequence[Contact]) -> Waiting | Finished:
         """Dial what may be dialled now, and say what follows.
@@ -158,7 +158,8 @@ class Campaign:
     def outage(self) -> Waiting:
         """Return how the campaign waits while Telzino is unavailable."""
         moment = _now() + OUTAGE_PAUSE
-        return Waiting(Pause(moment, moment, 0, {}), [], self.memory)
+        # `dial_timeout` counts from here, even if the list couldn't be read yet.
+        return Waiting(Pause(moment, moment, 0, {}), [], replace(self.memory, started=self._started))
 
     @property
     def is_over(self) -> bool:
@@ -231,7 +232,7 @@ class Campaign:
         lead = clock_lead(found, now, self.memory.clock_lead)
         if not self._knows_start:
             self._started = min([self._started, *self._placed_in_this_round(found, lead)])
-        self.memory = replace(self.memory, clock_lead=lead, started=self._started)
+        self.memory = replace(self.memory, clock_lead=lead, started=self._started, has_read_list=True)
         calls = CampaignCalls(found, self.run)
         standing = stand(
             contacts,

@@ -33,6 +33,8 @@ class CampaignMemory:
     """The agent that it began with."""
     started: datetime | None = None
     """When it first started since its last clear, as far as that is known."""
+    has_read_list: bool = False
+    """Whether it has read the agent's list. Until then, calls of an earlier try may show an earlier start."""
     known_until: datetime | None = None
     """Until when it may have placed calls: the list shows them some time later. ``None`` if unknown."""
     clock_lead: float = 0.0
@@ -53,6 +55,7 @@ class CampaignMemory:
         return {
             "agent_id": self.agent_id,
             "started": None if self.started is None else self.started.isoformat(),
+            "has_read_list": self.has_read_list,
             "known_until": None if self.known_until is None else self.known_until.isoformat(),
             "clock_lead": self.clock_lead,
             "settled": [[*settled, positions] for settled, positions in groups.items()],
@@ -72,6 +75,7 @@ class CampaignMemory:
             was_deferred=True,
             agent_id=stored.get("agent_id"),
             started=_moment(stored.get("started")),
+            has_read_list=bool(stored.get("has_read_list")),
             known_until=_moment(stored.get("known_until")),
             clock_lead=float(stored.get("clock_lead") or 0.0),
             settled=settled,

@@ -530,6 +530,16 @@ def test_nobody_is_called_after_the_dial_timeout(clock: Clock) -> None:
     assert outcomes(results) == [(COMPLETES, "completed", 1), (BUSY, "not_called", 0)]
 
 
+@STATES
+def test_an_outage_at_the_start_does_not_prolong_the_dial_timeout(clock: Clock, state: str | None) -> None:
+    """It counts from when the task started, not from when Telzino answers at last."""
+    drive = campaign(clock, contacts=[COMPLETES], dial_timeout=timedelta(hours=1), state=store(state))
+    drive.sandbox.faults.next("GET", "outbound-calls$", status=503, retry_after="3600", times=70)
+
+    assert outcomes(drive.to_the_end()) == [(COMPLETES, "not_called", 0)]
+    assert drive.sandbox.calls == []
+
+
 def test_a_redial_after_the_dial_timeout_is_not_made(clock: Clock) -> None:
     """The last outcome stands."""
     drive = campaign(clock, contacts=[BUSY], dial_timeout=timedelta(minutes=20))
