@@ -72,8 +72,8 @@ class CampaignCalls:
 
     The list of contacts may change while a campaign runs, so a call is a contact's if it went to the
     contact's number, whatever the contact's id was. A call with the contact's id to another number is the
-    contact's, too, unless the campaign has been cleared since: a retry continues with it, and a clear calls
-    the new number.
+    contact's, too, unless another contact has that number now, or the campaign has been cleared since: a
+    retry continues with it, and a clear calls the new number.
 
     Args:
         calls: Calls of this task in this DAG run, of any map index.
@@ -97,10 +97,16 @@ class CampaignCalls:
             if isinstance(number, str) and run.placed_since_clear(call):
                 self._by_key[_key(call)].append(call)
 
-    def of(self, contact: Callee) -> History:
-        """Return the calls to a contact. A campaign has one round: a clear continues it."""
+    def of(self, contact: Callee, listed: Collection[str]) -> History:
+        """Return the calls to a contact. A campaign has one round: a clear continues it.
+
+        Args:
+            contact: The contact.
+            listed: The numbers of all contacts. Ids may be no more than positions, which shift.
+        """
         calls = self._by_number.get(contact.to_number, [])
-        if others := self._by_key.get(contact.key):
+        by_key = self._by_key.get(contact.key, ())
+        if others := [each for each in by_key if each.get("to_number") not in listed]:
             unique = {call["id"]: call for call in (*calls, *others)}
             calls = sorted(unique.values(), key=_placed_at, reverse=True)
         return History(current=tuple(calls))
@@ -155,7 +161,7 @@ class Standing(Generic[C]):
 
 
 def stand(
-    contacts: Iterable[C],
+    contacts: Collection[C],
     calls: CampaignCalls,
     run: TaskRun,
     rules: RedialRules,
@@ -176,8 +182,9 @@ def stand(
         settled: The keys of contacts that are not called any more, whatever their calls.
     """
     standing: Standing[C] = Standing()
+    listed = {contact.to_number for contact in contacts}
     for contact in contacts:
-        history = calls.of(contact)
+        history = calls.of(contact, listed)
         standing.moved_numbers += any(
             call.get("to_number", contact.to_number) != contact.to_number for call in history.current
         )

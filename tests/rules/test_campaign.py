@@ -200,6 +200,15 @@ def test_a_clear_counts_the_attempts_before_it() -> None:
     assert [ready.dial.attempt for ready in found.ready] == [2]
 
 
+def test_ids_that_shift_with_the_list_hide_nobody() -> None:
+    """Ids that are positions: the new contact has the id of one who was called, and is still listed."""
+    shifted = (Person("1", BOB.to_number), Person("2", ANN.to_number))
+
+    found = standing(call_to(Person("1", ANN.to_number), "a1"), contacts=shifted)
+
+    assert keys(found) == {"ready": ["1"], "live": [], "ended": ["2"]}
+
+
 def test_two_contacts_that_swapped_their_numbers_are_not_called() -> None:
     """Each was called, whichever way one looks at it."""
     swapped = (Person("ann", BOB.to_number), Person("bob", ANN.to_number))
