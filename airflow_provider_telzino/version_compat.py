@@ -77,6 +77,11 @@ def is_unmapped_copy(task: Any) -> bool:
     return bool(getattr(task, "_BaseOperator__from_mapped", False))
 
 
+def was_given(task: Any, argument: str) -> bool:
+    """Whether a task was given an argument, even if as ``None``. Airflow keeps that in private."""
+    return argument in getattr(task, "_BaseOperator__init_kwargs", {})
+
+
 def returns_dag_result(task: Any) -> bool:
     """Whether the DAG's own result is this task's output (from 3.3)."""
     return bool(getattr(task, "returns_dag_result", False))

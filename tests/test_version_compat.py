@@ -172,6 +172,14 @@ def test_an_unmapped_copy_is_recognised() -> None:
     assert version_compat.is_unmapped_copy(copy)
 
 
+def test_an_argument_that_was_given_is_told_from_a_default() -> None:
+    """Airflow keeps what each task was given."""
+    task = BaseOperator(task_id="any", doc_md=None)
+
+    assert version_compat.was_given(task, "doc_md")
+    assert not version_compat.was_given(task, "doc_rst")
+
+
 def test_the_state_of_a_task(row: Row) -> None:
     """Comes with the context, and is kept for good."""
     store = object()

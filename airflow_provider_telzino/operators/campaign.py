@@ -60,7 +60,7 @@ from airflow_provider_telzino.rules.waiting import (
     longest_deferral,
     seconds,
 )
-from airflow_provider_telzino.version_compat import time_trigger
+from airflow_provider_telzino.version_compat import is_unmapped_copy, time_trigger, was_given
 from airflow_provider_telzino.waiting.outcome_task import OutcomeTask
 from airflow_provider_telzino.waiting.parse_checks import ParseChecks
 
@@ -183,7 +183,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         self.agent_id = agent_id
         self.telzino_conn_id = telzino_conn_id
         # A template of a plan may be empty when it is rendered, which approves nothing.
-        self.needs_approval = approved_plan is not None
+        self._has_approval = approved_plan is not None
         with naming_the_task(self.task_id):
             self.fail_on = checked_outcomes(fail_on)
             self.policy = OutcomePolicy.checked((), (), record_fields)
@@ -201,6 +201,18 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                 compiled_context(call_context, self)
         self._is_killed = False
         self.check_template_fields()
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task as Airflow does. An empty plan here is the default; one in its lists isn't."""
+        if kwargs.get("approved_plan") is None:
+            kwargs.pop("approved_plan", None)
+        return super().partial(**kwargs)
+
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a plan was given, if only an empty one that a mapped task is expanded over."""
+        return self._has_approval or (is_unmapped_copy(self) and was_given(self, "approved_plan"))
 
     @property
     def wait_interval(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
@@ -16,10 +17,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_telzino import exceptions
+from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator
 from airflow_provider_telzino.rules.identity import identity_in
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
 from tests.conftest import ConnectionSetter
-from tests.support.campaign_runs import Drive, campaign, moment_of, numbers
+from tests.support.campaign_runs import CampaignRuns, Drive, campaign, moment_of, numbers
 from tests.support.placed_calls import START, Clock, posts
 from tests.support.placing_runs import IDENTITY, NEEDS_TASK_STATE, STATES, TaskStateStore
 
@@ -824,6 +826,37 @@ def test_a_plan_that_is_missing_at_run_time_approves_nothing(clock: Clock) -> No
 
     with pytest.raises(AirflowFailException, match="nobody is called"):
         run.step("execute")
+
+
+@pytest.mark.parametrize("given", [{"approved_plan": None}, {"approved_plan": ""}])
+def test_a_mapped_campaign_without_its_plan_calls_nobody(clock: Clock, given: dict[str, Any]) -> None:
+    """What it is expanded over has no plan for this list: nobody has approved it."""
+    drive = mapped_campaign(clock, given, contacts=[COMPLETES])
+
+    with pytest.raises(AirflowFailException, match="nobody is called"):
+        drive.runs.next_try().step("execute")
+
+    assert drive.sandbox.requests == []
+
+
+@pytest.mark.parametrize("arguments", [{}, {"approved_plan": None}])
+def test_a_mapped_campaign_that_needs_no_approval_calls(clock: Clock, arguments: dict[str, Any]) -> None:
+    """As any other, if it is expanded over something else."""
+    drive = mapped_campaign(clock, {"contacts": [COMPLETES]}, **arguments)
+
+    assert outcomes(drive.to_the_end()) == [(COMPLETES, "completed", 1)]
+
+
+def mapped_campaign(clock: Clock, given: dict[str, Any], **arguments: Any) -> Drive:
+    """Return the drive of a campaign that is expanded over some of its arguments."""
+    with DAG("campaigns", schedule=None):
+        mapped = TelzinoCampaignOperator.partial(task_id="campaign", **arguments).expand_kwargs([given])
+
+    class MappedRuns(CampaignRuns):
+        def task(self) -> Any:
+            return mapped.unmap(given)
+
+    return Drive(MappedRuns({}, map_index=0, due=clock.now() - timedelta(minutes=1)), clock)
 
 
 @pytest.mark.parametrize("crashes", [False, True])
