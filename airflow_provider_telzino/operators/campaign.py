@@ -197,6 +197,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             self.is_dry_run = flag("dry_run", dry_run)
             self.deferrable = flag("deferrable", deferrable)
             self.soft_fail = flag("soft_fail", soft_fail)
+            _refuse_multiple_outputs(self.multiple_outputs, dry_run=self.is_dry_run)
             if call_context is not None:
                 compiled_context(call_context, self)
         self._is_killed = False
@@ -234,6 +235,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             poll_interval=functools.partial(seconds, "poll_interval"),
             **{name: functools.partial(flag, name) for name in ("dry_run", "deferrable", "soft_fail")},
         )
+        _refuse_multiple_outputs(given.get("multiple_outputs"), dry_run=given.get("dry_run", False))
         checked_outcomes(given.get("fail_on", ()))
         OutcomePolicy.checked((), (), given.get("record_fields"))
         check_dialling_arguments(given)
@@ -462,6 +464,14 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             timezone=self.timezone,
             limits=self.rules.limits,
             mark=mark,
+        )
+
+
+def _refuse_multiple_outputs(multiple_outputs: object, *, dry_run: bool) -> None:
+    """Refuse what Airflow would refuse only when all calls are made: their outcomes are a list."""
+    if multiple_outputs and not dry_run:
+        raise TelzinoArgumentError(
+            "`multiple_outputs` doesn't apply to a campaign, which pushes a list of outcomes. Leave it out."
         )
 
 

@@ -906,6 +906,7 @@ def test_contacts_that_change_while_it_runs_lose_no_outcome(
         ({"timezone": "Mars"}, "`timezone`"),
         ({"metadata": {"a": {1}}}, "`metadata`"),
         ({"timeout": -1}, "`timeout`"),
+        ({"multiple_outputs": True}, "`multiple_outputs` doesn't apply to a campaign"),
     ],
     ids=str,
 )
@@ -919,6 +920,17 @@ def test_literal_arguments_are_checked_at_parse(
         drive.runs.task()
 
     assert "task campaign" in str(error.value)
+
+
+def test_a_plan_can_have_multiple_outputs(clock: Clock) -> None:
+    """It is a dict, of which each field may be an XCom."""
+    assert campaign(clock, contacts=[COMPLETES], dry_run=True, multiple_outputs=True).to_the_end()
+
+
+def test_arguments_of_a_mapped_campaign_are_checked_at_parse(clock: Clock) -> None:
+    """Not only when all calls are made."""
+    with pytest.raises(exceptions.TelzinoArgumentError, match="`multiple_outputs`"):
+        mapped_campaign(clock, {"contacts": [COMPLETES]}, multiple_outputs=True)
 
 
 def test_metadata_with_our_key_is_refused(clock: Clock) -> None:
