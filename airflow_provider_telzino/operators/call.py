@@ -424,7 +424,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
 
     def _find_attempts(self, context: Context, record: Mapping[str, Any]) -> None:
         """Find all calls of the task, for what Airflow has dropped between deferral and resumption."""
-        self._memory = self._memory.with_calls([{"agent_id": self.agent_id, **record}])
+        self._memory = self._memory.with_calls([{**record, "agent_id": self.agent_id}])
         if attempt_of(record) == 1:
             return
         try:

@@ -247,7 +247,7 @@ class CallPlacer:
 
     def _warn_of_other_numbers(self) -> None:
         for call in self.history.current:
-            if call.get("to_number", self._to_number) != self._to_number:
+            if (call.get("to_number") or self._to_number) != self._to_number:
                 self._log.warning(
                     "Call %s went to another number than the task has now. Clear the task to call the new "
                     "number.",
@@ -295,7 +295,7 @@ class CallPlacer:
             record = self._hook.get_call(call["id"], call["agent_id"], retry_for=0)
         except (TelzinoNotFoundError, TelzinoTransientError):  # the list knows more at this moment
             return call
-        return {"agent_id": call["agent_id"], **record}
+        return {**record, "agent_id": call["agent_id"]}
 
     def _find_lost(self, lost: TelzinoTransientError, began: datetime, identity: Mapping[str, Any]) -> Record:
         """Find the call of a POST whose answer was lost."""

@@ -70,7 +70,7 @@ class CallSearch:
                 if not plan.is_exhaustive:
                     raise
                 raise InconclusiveSearchError(error.args[0]) from error
-            yield [{"agent_id": self._agent_id, **call} for call in found]
+            yield [{**call, "agent_id": self._agent_id} for call in found]
 
     def _one_pass(self, plan: SearchPlan) -> list[Record]:
         search = SearchPass(self._run, plan, self._keep)

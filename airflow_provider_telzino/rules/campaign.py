@@ -186,7 +186,7 @@ def stand(
     for contact in contacts:
         history = calls.of(contact, listed)
         standing.moved_numbers += any(
-            call.get("to_number", contact.to_number) != contact.to_number for call in history.current
+            (call.get("to_number") or contact.to_number) != contact.to_number for call in history.current
         )
         step = next_step(history, run, rules, now)
         moment = step.moment if isinstance(step, WaitUntil) else now

@@ -113,7 +113,7 @@ class History:
                 continue
             is_own = run.is_own_index(call)
             # Of another map index, a call that doesn't say to whom it went may be to anybody.
-            is_same_number = call.get("to_number", to_number if is_own else None) == to_number
+            is_same_number = (call.get("to_number") or (to_number if is_own else None)) == to_number
             if run.placed_since_clear(call):
                 if is_same_number or not run.may_have_another_contact:
                     current.append(call)

@@ -1,4 +1,4 @@
-"""An API whose list lacks the metadata: records are requested one by one."""
+"""An API whose list says less than its records."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def test_the_tasks_call_is_found_by_its_record(sandbox: Sandbox) -> None:
     answer = task.next_try().to_the_end()
 
     assert answer["id"] == call["id"]
+
+
+def test_a_list_that_does_not_say_who_called_whom(sandbox: Sandbox) -> None:
+    """The call is in the list of the agent that was asked, and the task's: no other says more."""
+    call = placed(sandbox, "completed")
+    page = {"data": [call | {"agent_id": None, "to_number": None}], "pagination": {"hasNext": False}}
+    sandbox.faults.next("GET", "outbound-calls$", raw_body=json.dumps(page).encode(), times=3)
+    task = runs(tries=1)
+    task.clear()
+
+    record = task.next_try().step("execute")
+
+    assert len(sandbox.calls) == 1
+    assert record["id"] == call["id"]
 
 
 def test_too_many_are_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,12 +241,17 @@ def test_a_contact_that_moved_to_another_instance_is_not_called_again() -> None:
     assert keys(found)["ended"] == ["ann"]
 
 
-def test_a_call_whose_record_lacks_the_number_is_known_by_the_contacts_id() -> None:
+@pytest.mark.parametrize("lacks", [True, False])
+def test_a_call_whose_record_lacks_the_number_is_known_by_the_contacts_id(lacks: bool) -> None:
     """An item of a list may say less than the record."""
-    made = call_to(ANN, "a1")
-    del made["to_number"]
+    made = call_to(ANN, "a1") | {"to_number": None}
+    if lacks:
+        del made["to_number"]
 
-    assert keys(standing(made, contacts=(ANN,)))["ended"] == ["ann"]
+    found = standing(made, contacts=(ANN,))
+
+    assert keys(found)["ended"] == ["ann"]
+    assert found.moved_numbers == 0
 
 
 def test_live_calls_count_even_if_nobody_asks_for_them() -> None:

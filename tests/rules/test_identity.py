@@ -196,10 +196,15 @@ class TestMapped:
         assert own_calls(calls, cleared(0)) == ([], ["0", "1"])
         assert own_calls(calls, cleared(1)) == ([], ["1", "0"])
 
-    def test_a_call_of_another_index_that_does_not_say_to_whom_it_went_is_not_its_own(self) -> None:
-        """It may be to anybody."""
-        theirs, ours = call("theirs", map_index=1), call("ours", map_index=0)
-        del theirs["to_number"], ours["to_number"]
+    @pytest.mark.parametrize("lacks", [True, False])
+    def test_a_call_of_another_index_that_does_not_say_to_whom_it_went_is_not_its_own(
+        self, lacks: bool
+    ) -> None:
+        """It may be to anybody. That the number is null says as little as that it is missing."""
+        theirs = call("theirs", map_index=1, to_number=None)
+        ours = call("ours", map_index=0, to_number=None)
+        if lacks:
+            del theirs["to_number"], ours["to_number"]
 
         assert own_calls([theirs, ours], cleared(0)) == ([], ["ours"])
 
