@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_telzino.api import errors
@@ -75,7 +75,7 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise errors.unreadable(settings, request, "The list contains an item without an `id`.")
-    total, has_next = pagination.get("total"), _has_next(request, pagination)
+    total, has_next = pagination.get("total"), _has_next(request, pagination, items)
     return ListPage(
         items,
         total=total if isinstance(total, int) else 0,
@@ -85,10 +85,14 @@ def read_list_page(settings: Settings, request: ApiRequest, answer: ApiAnswer) -
     )
 
 
-def _has_next(request: ApiRequest, pagination: Mapping[str, Any]) -> object:
-    """Read whether more pages follow, or derive it from their number."""
+def _has_next(request: ApiRequest, pagination: Mapping[str, Any], items: Sequence[object]) -> object:
+    """Read whether more pages follow, or derive it from their number.
+
+    If the two differ, another page is read: one too many costs a request, one too few may hide a call.
+    """
     has_next, pages = pagination.get("hasNext"), pagination.get("totalPages")
-    if has_next is None and isinstance(pages, int) and request.params:
+    may_differ = has_next is None or (has_next is False and items)
+    if may_differ and isinstance(pages, int) and request.params:
         return int(request.params["page"]) < pages
     return has_next
 

@@ -183,6 +183,18 @@ class TestLists:
 
         assert (found.is_last, found.is_certain) == (is_last is not False, is_last is not None)
 
+    @pytest.mark.parametrize(("items", "is_last"), [([{"id": "a"}], False), ([], True)])
+    def test_a_page_that_is_the_last_according_to_one_of_its_fields_only(
+        self, items: list[Any], is_last: bool
+    ) -> None:
+        """The next one is read: it may have a call that would be placed again. An empty page is the end."""
+        request = endpoints.list_calls_request(AGENT_ID, None)
+        page = {"data": items, "pagination": {"hasNext": False, "totalPages": 2}}
+
+        found = answers.read_list_page(SETTINGS, request, answer(200, page))
+
+        assert (found.is_last, found.is_certain) == (is_last, True)
+
     @pytest.mark.parametrize(
         "content", [{}, {"data": []}, {"data": {}, "pagination": {}}, {"data": [{}], "pagination": {}}]
     )
