@@ -152,7 +152,10 @@ class Campaign:
             )
         self._log_progress(standing, len(contacts))
         free = max(0, self._rules.max_active - len(calls.live))
-        result = self._dial(standing.ready, free) if standing.ready and free else WaveResult()
+        if standing.ready and free:
+            result = self._dial(standing.ready, free)
+        else:  # those who are ready are called as soon as other calls end
+            result = WaveResult(left=list(standing.ready))
         return self._what_follows(standing, calls, result, len(contacts))
 
     def outage(self) -> Waiting:

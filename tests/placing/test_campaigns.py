@@ -600,6 +600,20 @@ def test_a_call_that_does_not_end_takes_no_worker_runs(clock: Clock) -> None:
     assert drive.worker_runs <= 6
 
 
+def test_a_long_call_holds_nobody_up_when_as_many_are_live_as_may_be(clock: Clock) -> None:
+    """A worker run for a redial finds no call to place: the next one comes when one call ends, not all."""
+    contacts = [BUSY, MAGIC_NUMBERS["long_call"], *numbers(12)]
+    drive = campaign(
+        clock, contacts=contacts, max_active_calls=4, max_attempts=2, redial_delay=timedelta(minutes=1)
+    )
+
+    drive.to_the_end()
+
+    (long_call,) = [call for call in drive.sandbox.calls if call["to_number"] == contacts[1]]
+    last = max(moment(call, "created_at") for call in drive.sandbox.calls)
+    assert last < moment(long_call, "ended_at") - timedelta(minutes=20)
+
+
 def test_who_waits_for_calls_that_do_not_end_is_not_called_after_the_dial_timeout(clock: Clock) -> None:
     """The campaign ends then: it gave the call up before."""
     contacts = [MAGIC_NUMBERS["long_call"], *numbers(2)]
