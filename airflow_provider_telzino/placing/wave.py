@@ -132,7 +132,7 @@ class Wave:
         elif self._may_dial(self._queue[0].contact):
             ready = self._queue.popleft()
             self._slots -= 1
-            self._pending[pool.submit(self._post, ready)] = ready
+            self._pending[pool.submit(self._post, ready, self._confirmed_at)] = ready
         else:
             self._queue.popleft()
 
@@ -168,15 +168,16 @@ class Wave:
                 "The task was killed, so it places no more calls.", conn_id=self._hook.telzino_conn_id
             )
 
-    def _post(self, ready: Ready[Contact]) -> Record:
+    def _post(self, ready: Ready[Contact], confirmed_at: float) -> Record:
         contact = ready.contact
         request = (contact.to_number, contact.call_context, self._marked(ready), contact.callback_url)
-        return self._hook.place_call(*request, self._agent_id, retry_for=0, before_send=self._before_send)
 
-    def _before_send(self) -> None:
-        """Send nothing if time has passed since the checks, such as for fetching an access token."""
-        if self._is_killed() or time.monotonic() - self._confirmed_at > MAX_SEND_DELAY:
-            raise _NotSentError
+        def before_send() -> None:
+            # Time may have passed since this contact's checks, such as for fetching an access token.
+            if self._is_killed() or time.monotonic() - confirmed_at > MAX_SEND_DELAY:
+                raise _NotSentError
+
+        return self._hook.place_call(*request, self._agent_id, retry_for=0, before_send=before_send)
 
     def _collect(self, timeout: float | None = None) -> None:
         """Wait until a POST has ended, and note what came of it."""
