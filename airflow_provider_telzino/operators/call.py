@@ -38,7 +38,7 @@ from airflow_provider_telzino.rules.attempts import (
     WaitUntil,
 )
 from airflow_provider_telzino.rules.calling_hours import checked_zone
-from airflow_provider_telzino.rules.identity import attempt_of, with_identity
+from airflow_provider_telzino.rules.identity import attempt_of, ended_at, with_identity
 from airflow_provider_telzino.rules.permission import DEFAULT_DIAL_TIMEOUT, DialLimits, MayCall
 from airflow_provider_telzino.rules.waiting import CallEvent, flag
 from airflow_provider_telzino.version_compat import time_trigger
@@ -268,6 +268,7 @@ class TelzinoPlaceCallOperator(WaitingOperator):
         """Call again after an outcome in ``redial_on``; else end the task according to the outcome."""
         if self._memory.calls is None:
             self._find_attempts(context, record)
+        self._memory = self._memory.began_before(ended_at(record))
         self._push_attempts(context, record)
         if record["status"] in self.redialling.redial_on:
             return self._proceed(context)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_telzino.rules.search import CLOCK_MARGIN
 from airflow_provider_telzino.xcom import attempt_summary
 
 Calls = tuple[Mapping[str, Any], ...]
@@ -63,6 +64,15 @@ class Memory:
             "started": None if self.started is None else self.started.isoformat(),
             "known_until": known_until.isoformat(),
         }
+
+    def began_before(self, end: datetime | None) -> Memory:
+        """Return the same of a task that has waited for a call until its end, on Telzino's clock.
+
+        That clock may be behind ours. A call that went on over a clear must not seem to have ended before it.
+        """
+        if self.started is None or end is None or not self.started - CLOCK_MARGIN < end < self.started:
+            return self
+        return replace(self, started=end)
 
     def with_calls(self, calls: Iterable[Mapping[str, Any]]) -> Memory:
         """Return the same with other calls."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,23 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_telzino.exceptions import TelzinoOutcomeError
 from airflow_provider_telzino.placing.placer import CallPlacer
 from airflow_provider_telzino.sandbox import MAGIC_NUMBERS, Sandbox
-from tests.support.placed_calls import LIST_LAG, NUMBER, Clock, die, ends, goes, methods, posts, runs
+from tests.support.placed_calls import (
+    CALL_TIME,
+    DELAY,
+    LIST_LAG,
+    NUMBER,
+    Clock,
+    call_ends,
+    carry_on,
+    die,
+    ends,
+    goes,
+    methods,
+    pauses_until,
+    posts,
+    resumes,
+    runs,
+)
 from tests.support.placing_runs import NEEDS_TASK_STATE, STATES, TaskStateStore
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -31,6 +48,28 @@ def test_reattach(sandbox: Sandbox, state: str | None, reattach: bool) -> None:
 
     assert (second == first) is reattach
     assert len(sandbox.calls) == (1 if reattach else 2)
+
+
+@STATES
+def test_a_call_that_continued_over_a_clear_is_redialled_after_the_delay(
+    sandbox: Sandbox, clock: Clock, state: str | None
+) -> None:
+    """Also if it seems to have ended before the clear, since Telzino's clock is two minutes behind."""
+    clock.traveller.shift(120)
+    task = runs(redial_on=["busy"], max_attempts=2, state=TaskStateStore() if state else None)
+    task.next_try().step("execute")
+    clock.advance(20)
+    task.clear()
+    run = task.next_try()
+    deferral = run.step("execute")
+    clock.advance(CALL_TIME)
+
+    pause = resumes(run, call_ends(deferral, sandbox, "busy"))
+
+    assert len(sandbox.calls) == 1
+    assert pauses_until(pause) == clock.now() - timedelta(seconds=120) + DELAY
+    carry_on(run, pause, clock, ["busy"])
+    assert len(sandbox.calls) == 2
 
 
 @STATES
