@@ -955,3 +955,22 @@ def test_metadata_with_our_key_is_refused(clock: Clock) -> None:
         drive.runs.next_try().step("execute")
 
     assert drive.sandbox.requests == []
+
+
+def test_a_called_contact_that_became_invalid_is_in_the_results_once_the_list_is_corrected(
+    clock: Clock,
+) -> None:
+    """It was twice in the list: the task fails at once. A clear calls nobody again, and loses nothing."""
+    people = numbers(2)
+    drive = campaign(clock, contacts=lambda: list(people), redial_on=())
+    run = drive.runs.next_try()
+    deferral = drive.step(run, "execute")
+    people.extend(numbers(2))
+    with pytest.raises(exceptions.TelzinoArgumentError, match="4 of 4 contacts are invalid"):
+        drive.carry_on(run, deferral)
+
+    del people[2:]
+    drive.runs.clear()
+
+    assert outcomes(drive.to_the_end()) == [(number, "completed", 1) for number in numbers(2)]
+    assert set(drive.placements().values()) == {1}
