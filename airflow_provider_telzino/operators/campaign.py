@@ -286,11 +286,19 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         with self._softly(), self._hook() as hook:
             with naming_the_connection(self.telzino_conn_id):
                 agent_id = checked_agent_id(self.agent_id or hook.settings.agent_id)
-                contacts, rejects = self._read_contacts(context)
+                is_first_run = stored is None and read_task_run(context).is_first
+                try:
+                    contacts, rejects = self._read_contacts(context)
+                except TelzinoArgumentError as error:
+                    if is_first_run or self.is_dry_run:
+                        raise
+                    raise TelzinoError(
+                        f"{error.args[0]} Calls may be live: a retry reads the contacts again."
+                    ) from error
                 if self.is_dry_run:
                     return self._plan(contacts, rejects, agent_id)
                 problem = self._why_not(contacts, rejects, agent_id)
-                if problem is not None and stored is None and read_task_run(context).is_first:
+                if problem is not None and is_first_run:
                     raise problem
             if problem is not None:  # Calls may be live, and their outcomes are not to be lost.
                 self.log.warning(

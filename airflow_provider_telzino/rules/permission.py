@@ -158,7 +158,10 @@ class DialLimits:
             return Never("may_call")
         if isinstance(answer, datetime) and answer.utcoffset() is not None:
             # In UTC: Python compares two times of the same zone by their clocks, even in a repeated hour.
-            moment = answer.astimezone(timezone.utc)
+            try:
+                moment = answer.astimezone(timezone.utc)
+            except OverflowError:  # a time at the end of the calendar, which says never
+                moment = datetime.max.replace(tzinfo=timezone.utc)
             return None if moment <= now else NotBefore(moment, "`may_call` asks for it")
         raise TelzinoArgumentError(
             f"`may_call` returned {_kind(answer)}, so nobody was called. It should return True, False, or a "

@@ -901,6 +901,24 @@ def test_contacts_that_change_while_it_runs_lose_no_outcome(
     assert results[:2] == [(people[0], "completed", 1), (people[1], "not_called", 0)]
 
 
+def test_contacts_that_cannot_be_read_while_it_runs_lose_no_outcome(clock: Clock) -> None:
+    """Calls are live, so the task may be retried; the first try alone would fail for good."""
+    people: list[str] | None = numbers(2)
+    drive = campaign(clock, contacts=lambda: people, max_active_calls=1, redial_on=(), retries=1)
+    run = drive.runs.next_try()
+    deferral = drive.step(run, "execute")
+    known, people = people, None
+
+    with pytest.raises(exceptions.TelzinoError, match="a retry reads the contacts again") as error:
+        drive.resume(run, deferral)
+    people = known
+    results = drive.to_the_end()
+
+    assert not isinstance(error.value, AirflowFailException)
+    assert outcomes(results) == [(number, "completed", 1) for number in numbers(2)]
+    assert set(drive.placements().values()) == {1}
+
+
 # --- Arguments ---
 
 

@@ -117,6 +117,13 @@ class TestDialTimeout:
         """Likewise."""
         assert check(limits(may_call=lambda *_: STARTED + DAY)) == Never("dial_timeout")
 
+    @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+    def test_the_end_of_the_calendar_says_never(self, zone: str) -> None:
+        """Even where it can't be told in UTC."""
+        never = datetime.max.replace(tzinfo=ZoneInfo(zone))
+
+        assert check(limits(may_call=lambda *_: never)) == Never("dial_timeout")
+
 
 class TestCallingHours:
     """The hours and days where the callee is."""
