@@ -44,7 +44,11 @@ PLAN = """
 {% for zone, contacts in plan.time_zones.items() -%}
 | {{ zone }} | {{ "{:,}".format(contacts) }} |
 {% endfor %}
-{% if plan.rejects -%}
+{% if plan.not_in_time -%}
+**{{ plan.not_in_time }} contacts won't be called**: their calling hours don't begin in time.
+
+{% endif %}
+{%- if plan.rejects -%}
 **{{ plan.rejects | length }} contacts are invalid.** Reject the plan and correct them, else nobody is called:
 
 {% for reject in plan.rejects[:20] -%}

@@ -401,7 +401,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
         if problem is not None and not summary.attempts:  # nothing has happened that could be told
             with self._softly():
                 raise problem
-        self.log.info("The campaign is over: %s.", counts_text(summary.outcomes))
+        self.log.info("The campaign is over: %s.", counts_text(summary.outcomes) or "there are no contacts")
         bad = summary.failed(self.fail_on)
         if self.do_xcom_push:
             context["ti"].xcom_push(key=SUMMARY, value=summary.to_json())

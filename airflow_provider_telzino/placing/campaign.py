@@ -285,6 +285,14 @@ class Campaign:
         }
         if result.placed:
             self._log.info("Placed %s calls.", f"{len(result.placed):,}")
+        if result.later:
+            first = min(result.later, key=lambda later: later.moment)
+            self._log.info(
+                "%s contacts may not be called yet, the first of them not before %s: %s.",
+                f"{len(result.later):,}",
+                first.moment.isoformat(timespec="seconds"),
+                first.why,
+            )
         # The campaign does not resume before the list shows them.
         self.memory = replace(self.memory, settled=settled, known_until=_now())
         return result
@@ -316,7 +324,7 @@ class Campaign:
         live = [call["id"] for call in (*calls.live, *result.placed)]
         if len(ended) + len(overdue) == contacts:
             return Finished(ended, overdue)
-        moments = [*map(self._ours, standing.later), *result.later]
+        moments = [*map(self._ours, standing.later), *(each.moment for each in result.later)]
         if result.pause:
             moments.append(_now() + timedelta(seconds=result.pause))
         if result.lost:
@@ -370,7 +378,7 @@ class Campaign:
     def _log_progress(self, standing: Standing[Contact], contacts: int) -> None:
         outcomes = Counter(str(each.call["status"]) for each in standing.ended if each.call)
         self._log.info(
-            "%s of %s contacts are done%s; %s calls are live, %s contacts can be called now, %s later.",
+            "%s of %s contacts are done%s; %s calls are live, %s contacts are due now, %s later.",
             f"{len(standing.ended):,}",
             f"{contacts:,}",
             f" ({counts_text(outcomes)})" if outcomes else "",

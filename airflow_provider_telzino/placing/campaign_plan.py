@@ -47,14 +47,16 @@ def make_plan(
         The plan, for XCom. It has nobody's data.
     """
     zones = Counter(map(_zones, contacts))
-    first_dial, last_dial = _dial_times(zones, limits, now)
+    deadline = now + limits.dial_timeout
+    in_time = {each: count for each, count in zones.items() if limits.next_opening(each, now) < deadline}
     return {
         "contacts": len(contacts),
         "rejects": [{"position": each.position, "reason": each.reason} for each in rejects],
         "time_zones": _zone_counts(zones),
         "calls_at_most": len(contacts) * (redialling.max_attempts if redialling.redial_on else 1),
-        "first_dial": first_dial,
-        "last_dial": last_dial,
+        "not_in_time": len(contacts) - sum(in_time.values()),
+        "first_dial": _iso(min((limits.next_opening(each, now) for each in in_time), default=None)),
+        "last_dial": _iso(max((limits.last_closing(each, deadline) for each in in_time), default=None)),
         "fingerprint": fingerprint_of(contacts, settings=settings, limits=limits, redialling=redialling),
     }
 
@@ -132,21 +134,8 @@ def _zone_counts(zones: Mapping[Zones, int]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _dial_times(
-    zones: Iterable[Zones], limits: DialLimits, now: pendulum.DateTime
-) -> tuple[str | None, str | None]:
-    """Return the first and the last time at which anybody may be called; ``None`` if nobody may."""
-    deadline = now + limits.dial_timeout
-    in_time = [each for each in zones if limits.next_opening(each, now) < deadline]
-    if not in_time:
-        return None, None
-    first = min(limits.next_opening(each, now) for each in in_time)
-    last = max(limits.last_closing(each, deadline) for each in in_time)
-    return _iso(first), _iso(last)
-
-
-def _iso(moment: pendulum.DateTime) -> str:
-    return moment.in_timezone("UTC").isoformat(timespec="seconds")
+def _iso(moment: pendulum.DateTime | None) -> str | None:
+    return None if moment is None else moment.in_timezone("UTC").isoformat(timespec="seconds")
 
 
 def _text(value: object) -> bytes:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.api.backoff import SharedBackoff
@@ -36,8 +35,8 @@ class WaveResult:
     """By contact: why the API has refused the call."""
     never: dict[str, Never] = field(default_factory=dict)
     """By contact: why it may not be called."""
-    later: list[datetime] = field(default_factory=list)
-    """When contacts may be called that may not be called now."""
+    later: list[NotBefore] = field(default_factory=list)
+    """When contacts may be called that may not be called now, and why."""
     lost: int = 0
     """How many answers were lost: those calls may have been placed."""
     left: list[Ready[Contact]] = field(default_factory=list)
@@ -157,7 +156,7 @@ class Wave:
 
     def _is_allowed(self, contact: Contact, answer: NotBefore | Never | None) -> bool:
         if isinstance(answer, NotBefore):
-            self.result.later.append(answer.moment)
+            self.result.later.append(answer)
         elif isinstance(answer, Never):
             self.result.never[contact.key] = answer
         return answer is None

@@ -121,6 +121,23 @@ def test_the_plan_says_when_people_may_be_called(
     assert found["last_dial"] == (None if last is None else f"{last}:00+00:00")
 
 
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (limits(), 0),
+        (limits(OFFICE), 0),
+        (limits(OFFICE, dial_timeout=timedelta(hours=4)), 2),
+        (limits(OFFICE, dial_timeout=timedelta(hours=5)), 0),
+        (limits(OFFICE, ["mon"]), 3),
+    ],
+)
+def test_the_plan_counts_whom_the_hours_rule_out(allowed: DialLimits, expected: int) -> None:
+    """Those in whose time zone the hours don't open within `dial_timeout`."""
+    given = [BERLIN, FLORIDA, "+18135551235"]
+
+    assert plan(given, allowed)["not_in_time"] == expected
+
+
 def test_no_plan_asks_may_call() -> None:
     """It is asked directly before each call."""
 
