@@ -29,12 +29,22 @@ from tests.support.doc_pages import FENCE, PAGES, ROOT, Block, assumed, blocks
 PROJECTS = {"testing.md"}
 """Pages whose blocks are the files of one project, which their own tests run as a whole."""
 PYTHON = [each for each in blocks("python") if each.page.name not in PROJECTS and not each.is_example]
-CALL_OF_A_PAGE = {"to_number": "+15005550100", "id": 17}
+CALL_OF_A_PAGE = {"to_number": "+15005550100", "id": 17, "appointment": "2100-01-01T10:00:00+00:00"}
+
+
+class TaskInstance:
+    """That of a task after a dry run."""
+
+    def xcom_pull(self, task_ids: str) -> dict[str, Any]:
+        """Return the plan."""
+        return {"rejects": [{"position": 1, "reason": "..."}]}
+
 
 EXERCISES: dict[str, Callable[[Any, Sandbox], object]] = {
     "is_over": lambda function, sandbox: asyncio.run(function(sandbox.calls[-1]["id"])),
     "may_call": lambda function, _: function(CALL_OF_A_PAGE, pendulum.now()),
     "read_contacts": lambda function, _: function(run_id="nightly"),
+    "valid_contacts": lambda function, _: function(run_id="nightly", ti=TaskInstance()),
 }
 """How to run the functions that a snippet only defines, for others to call."""
 
@@ -89,7 +99,8 @@ def test_python(
         elif name in EXERCISES:
             EXERCISES[name](names[name], sandbox)
         else:
-            assert f"{name}(" in block.text.replace(f"def {name}(", ""), f"nothing runs {name}"
+            others = block.text.replace(f"def {name}(", "")
+            assert re.search(rf"\b{name}(\.expand\w*)?\(", others), f"nothing runs {name}"
 
 
 @pytest.mark.slow
@@ -150,7 +161,9 @@ def check_command(words: list[str]) -> None:
         extras = re.findall(r"\[(\w+)\]", " ".join(rest))
         pyproject = (ROOT / "pyproject.toml").read_text()
         assert all(re.search(rf"^{extra} = \[", pyproject, re.MULTILINE) for extra in extras)
-        files = [word for word in rest if word.startswith("./airflow-provider-telzino")]
+        files = [
+            re.sub(r"\[\w+\]", "", word) for word in rest if word.startswith("./airflow-provider-telzino")
+        ]
         assert all(
             (ROOT / word.removeprefix("./airflow-provider-telzino").lstrip("/")).exists() for word in files
         )

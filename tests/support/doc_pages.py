@@ -102,7 +102,7 @@ def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
     from collections import Counter
     from datetime import timedelta
 
-    from airflow.sdk import dag, task
+    from airflow.sdk import dag, task, task_group
 
     from airflow_provider_telzino.hooks.telzino import TelzinoHook
     from airflow_provider_telzino.operators.call import TelzinoPlaceCallOperator
@@ -116,12 +116,18 @@ def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
     def listed() -> Any:
         contacts = [{"to_number": "+15005550100"}]
         if "read_contacts()" not in block.text:
-            return lambda: contacts
+            return lambda run_id=None: contacts
         return task(task_id="read_contacts")(lambda: contacts)
 
     class Contacts:
+        def __init__(self, conn_id: str = "") -> None:
+            """Connect to nothing."""
+
         def get_records(self, *_: object, **__: object) -> list[tuple[object, ...]]:
             return [(17, "+15005550100", "Ada", "Europe/Berlin")]
+
+        def get_first(self, *_: object, **__: object) -> None:
+            return None
 
     makers: dict[str, Callable[[], Any]] = {
         "Counter": lambda: Counter,
@@ -135,13 +141,13 @@ def assumed(block: Block, sandbox: Any) -> dict[str, Any]:
         "call_ids_from_crm": lambda: lambda: [str(uuid4())],
         "campaign": upstream,
         "dag": lambda: dag,
-        "do_not_call_list": lambda: set,
         "place": upstream,
         "read_contacts": listed,
         "record": lambda: sandbox.calls[-1],
         "report": lambda: task(task_id="report")(lambda results: None),
         "sandbox": lambda: sandbox,
         "task": lambda: task,
+        "task_group": lambda: task_group,
         "timedelta": lambda: timedelta,
     }
     return {name: makers[name]() for name in block.assumed_names}

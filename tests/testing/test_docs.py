@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installed_airflow import INSTALLED
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: dict[str, str] = {
     path: block for block, path in re.findall(r"```\w+\n(# (\S+)\n.*?)```", PAGE, re.DOTALL)
@@ -20,6 +22,11 @@ AIRFLOW_2 = {
     "from airflow.sdk import DAG": "from airflow import DAG",
 }
 """What the page imports, and how on Airflow 2.11, as it says."""
+
+
+def can_run(path: str) -> bool:
+    """Whether the installed Airflow has what a file of the project needs."""
+    return INSTALLED >= (3, 1) or "approval" not in path  # people are asked from 3.1 on
 
 
 def test_each_block_is_a_file() -> None:
@@ -35,7 +42,8 @@ def test_the_first_test_has_ten_lines() -> None:
 @pytest.mark.slow
 def test_the_project(tmp_path: Path) -> None:
     """Its tests pass, in a folder with nothing else and with no other configuration."""
-    for path, block in BLOCKS.items():
+    files = {path: block for path, block in BLOCKS.items() if can_run(path)}
+    for path, block in files.items():
         file = tmp_path / path
         file.parent.mkdir(exist_ok=True)
         if importlib.util.find_spec("airflow.sdk") is None:
@@ -55,4 +63,4 @@ def test_the_project(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout[-8_000:]
-    assert f"{sum(block.count('def test_') for block in BLOCKS.values())} passed" in done.stdout
+    assert f"{sum(block.count('def test_') for block in files.values())} passed" in done.stdout
