@@ -38,6 +38,7 @@ from airflow_provider_telzino.operators.call import (  # noqa: E402
     TelzinoGetCallOperator,
     TelzinoPlaceCallOperator,
 )
+from airflow_provider_telzino.operators.campaign import TelzinoCampaignOperator  # noqa: E402
 from airflow_provider_telzino.operators.transcript import TelzinoGetTranscriptOperator  # noqa: E402
 from airflow_provider_telzino.sandbox import (  # noqa: E402
     ACCESS_TOKEN,
@@ -158,6 +159,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
         TelzinoAsyncHook,
         TelzinoCallBatchSensor,
         TelzinoCallSensor,
+        TelzinoCampaignOperator,
         TelzinoGetCallOperator,
         TelzinoPlaceCallOperator,
         TelzinoGetTranscriptOperator,

@@ -35,7 +35,7 @@ def test_a_whole_campaign(start_demo: StartDemo) -> None:
     assert_nothing_left(demo, mark, seen)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_leaves_nothing(start_demo: StartDemo) -> None:
     """While calls are in progress; the exit code is that of an interrupted program."""
     demo = start_demo(module=MODULE)

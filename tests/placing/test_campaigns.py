@@ -393,8 +393,8 @@ def test_what_refuses_all_calls_ends_the_task(clock: Clock, status: int) -> None
 # --- Not before, not after, not at all ---
 
 
-def test_hours_are_each_contacts_own(clock: Clock) -> None:
-    """In New York it is 11:00; in Tokyo it is midnight."""
+def test_hours_are_each_contacts_own(clock: Clock, task_log: pytest.LogCaptureFixture) -> None:
+    """In New York it is 11:00; in Tokyo it is midnight. The log says who waits, and why."""
     contacts = [
         {"to_number": COMPLETES, "timezone": "America/New_York"},
         {"to_number": BUSY, "timezone": "Asia/Tokyo"},
@@ -406,6 +406,11 @@ def test_hours_are_each_contacts_own(clock: Clock) -> None:
     early, late = (moment(call, "created_at") for call in drive.sandbox.calls)
     assert early < START + timedelta(minutes=1)
     assert late >= pendulum.datetime(2026, 6, 10, 9, tz="Asia/Tokyo")
+    assert "2 contacts are due now" in task_log.text
+    assert (
+        "1 contacts may not be called yet, the first of them not before 2026-06-10T00:00:00+00:00: "
+        "the calling hours begin then." in task_log.text
+    )
 
 
 def test_may_call_rules_contacts_out(clock: Clock) -> None:
