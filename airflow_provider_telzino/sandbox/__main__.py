@@ -9,8 +9,9 @@ import random
 import signal
 import sys
 import threading
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, Faults, Sandbox
 from airflow_provider_telzino.sandbox.magic_numbers import TABLE
@@ -76,6 +77,19 @@ def header_value(text: str) -> str:
     return text
 
 
+def script_file(path: str) -> dict[str, Any]:
+    """Read what is scripted for the calls to some numbers: arguments of ``Sandbox.script``, by number."""
+    try:
+        scripts = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(scripts, dict):
+            raise TypeError("It should be a JSON object with a number for each key.")
+        for number, script in scripts.items():
+            Sandbox().script(number, **script)
+    except (OSError, TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
+    return scripts
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     options = argparse.ArgumentParser(
@@ -94,6 +108,8 @@ def parser() -> argparse.ArgumentParser:
         help="until a new call appears in the list (on the sandbox's clock)")  # fmt: skip
     add("--max-concurrent-calls", type=count, metavar="N", default=argparse.SUPPRESS,
         help="of an agent; further ones stay queued until one ends (default: no limit)")  # fmt: skip
+    add("--script", type=script_file, metavar="FILE", default=argparse.SUPPRESS,
+        help="JSON that says how calls to some numbers end, and what is said (default: none)")  # fmt: skip
 
     access = options.add_argument_group("access")
     add = access.add_argument
@@ -149,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if seed is None:
         seed = random.SystemRandom().randrange(100_000)
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: ended.set())
     sandbox = Sandbox(
         options.speed,
         seed,
@@ -173,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=options.port,
         keep_requests=False,
     )
+    for number, script in getattr(options, "script", {}).items():
+        sandbox.script(number, **script)
     try:
         sandbox.start()
     except ModuleNotFoundError as missing:

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -87,6 +88,59 @@ def test_options_reach_the_sandbox() -> None:
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
     assert shown["max_concurrent_calls"] == 7
+
+
+SCRIPT = {
+    "outcomes": ["completed"],
+    "summary_text": "The callee will come.",
+    "transcript": [["user", "Yes."]],
+}
+
+
+def test_a_script_reaches_the_sandbox(tmp_path: Path) -> None:
+    """Calls to its numbers end as it says."""
+    (tmp_path / "calls.json").write_text(json.dumps({"+15005550120": SCRIPT}))
+    with running("--script", str(tmp_path / "calls.json"), "--speed", "10000") as (_, printed):
+        (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))
+        calls = f"{url}/v1/agents/{DEFAULT_AGENT_ID}/outbound-calls"
+        with requests.Session() as api:
+            api.headers["Authorization"] = "Bearer sandbox-token"
+            call = api.post(calls, json={"to_number": "+15005550120"}, timeout=10).json()
+            record: dict[str, Any] = {}
+            while record.get("ended_at") is None:
+                record = api.get(f"{calls}/{call['id']}", timeout=10).json()
+
+    assert (record["status"], record["summary_text"]) == ("completed", "The callee will come.")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting"),
+        ("[]", "a number for each key"),
+        ('{"+15005550120": "busy"}', "mapping"),
+        ('{"+15005550120": {}}', "'outcomes'"),
+        ('{"+15005550120": {"outcomes": ["ringing"]}}', "`outcomes` should be"),
+        ('{"+15005550120": {"outcomes": ["busy"], "summary": "a"}}', "'summary'"),
+    ],
+)
+def test_a_bad_script(
+    text: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the file, and what is wrong with it."""
+    path = tmp_path / "calls.json"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(SystemExit) as end:
+        main(["--script", str(path)])
+
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert "--script" in errors
+    assert str(path) in errors
+    assert reason in errors
 
 
 def test_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
