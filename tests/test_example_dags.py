@@ -50,7 +50,9 @@ NOT_OURS = ["[debug", "│"] if version("apache-airflow").startswith("3.0.") els
 """Marks lines that are not of tasks: under ``dag.test()`` some Airflows log the messages between their
 processes, and 3.0 puts the variables of a failed task's functions into a box (docs/versions.md)."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example DAGs")]  # one process runs them all
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example DAGs")]
+WITH_A_TABLE = pytest.mark.xdist_group("with a table")
+"""Marks the tests that a second process runs: some versions of Airflow need minutes for all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +337,7 @@ def nightly(examples: Examples, contacts: Contacts, telzino: Telzino) -> Callabl
     return lambda: examples.run(NIGHTLY)
 
 
+@WITH_A_TABLE
 def test_nightly_calls(nightly: Callable[[], DagTestRun], contacts: Contacts, telzino: Telzino) -> None:
     """Each contact's outcome is in the table, that of the last call, although the task of another failed.
 
@@ -363,6 +366,7 @@ def test_nightly_calls(nightly: Callable[[], DagTestRun], contacts: Contacts, te
     assert night.labels == {f"call[{index}]": f"contact {index + 1}" for index in range(4)}
 
 
+@WITH_A_TABLE
 def test_the_next_night_calls_only_who_is_new(
     nightly: Callable[[], DagTestRun], contacts: Contacts, telzino: Telzino
 ) -> None:
@@ -423,6 +427,7 @@ def campaign(
     return run, report
 
 
+@WITH_A_TABLE
 def test_a_campaign_with_a_report(
     campaign: tuple[DagTestRun, Path], contacts: Contacts, telzino: Telzino
 ) -> None:
@@ -444,6 +449,7 @@ def test_a_campaign_with_a_report(
     assert run.pushed["report"] == f"file://{report}"
 
 
+@WITH_A_TABLE
 def test_the_report_of_a_campaign(campaign: tuple[DagTestRun, Path], contacts: Contacts) -> None:
     """It has the counts, needs no other file and no network, and names nobody."""
     report = campaign[1].read_text()
@@ -522,6 +528,7 @@ def planned(examples: Examples, contacts: Contacts) -> None:
         examples.secrets += [number, name]
 
 
+@WITH_A_TABLE
 @NEEDS_ANSWERS
 def test_a_plan_that_is_approved(examples: Examples, planned: None, telzino: Telzino) -> None:
     """A person sees the plan's counts, and all are called once it is approved."""
@@ -547,6 +554,7 @@ def test_a_plan_that_is_approved(examples: Examples, planned: None, telzino: Tel
     assert [result["outcome"] for result in run.pushed["call"]] == ["completed", "completed"]
 
 
+@WITH_A_TABLE
 @NEEDS_ANSWERS
 def test_a_plan_that_is_rejected(
     examples: Examples, planned: None, contacts: Contacts, telzino: Telzino
@@ -565,6 +573,7 @@ def test_a_plan_that_is_rejected(
     assert telzino.calls == []
 
 
+@WITH_A_TABLE
 @NEEDS_ANSWERS
 def test_contacts_that_changed_after_the_approval(
     examples: Examples, planned: None, contacts: Contacts, telzino: Telzino

@@ -104,7 +104,6 @@ def test_python(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("example DAGs")
 def test_whole_dags(tmp_path: Path) -> None:
     """Those that are DAG files succeed, each with one call, which completes."""
     found = {each.whole_dag: each for each in PYTHON if each.whole_dag}
