@@ -6,6 +6,7 @@ The version matrix (``make test-matrix``) checks all rows.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import json
 import sys
@@ -282,3 +283,16 @@ def test_values_that_airflow_resolves(row: Row) -> None:
 
     assert version_compat.ResolveMixin.__module__ == row.values_resolve_in
     assert issubclass(XComArg, version_compat.ResolveMixin)
+
+
+@pytest.mark.skipif(INSTALLED < (3, 0), reason="Airflow 2 runs tasks without an API server")
+def test_tasks_of_a_dag_test_share_an_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether Airflow itself shares it, or makes another one for each run of a task."""
+    supervisor = importlib.import_module("airflow.sdk.execution_time.supervisor")
+    create = supervisor.in_process_api_server
+    monkeypatch.setattr(supervisor, "in_process_api_server", getattr(create, "__wrapped__", create))
+
+    version_compat.share_api_of_dag_tests()
+    version_compat.share_api_of_dag_tests()
+
+    assert supervisor.in_process_api_server() is supervisor.in_process_api_server()

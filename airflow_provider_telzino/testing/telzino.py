@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, Sandbox
 from airflow_provider_telzino.testing.clock import MovableClock
+from airflow_provider_telzino.version_compat import share_api_of_dag_tests
 
 if TYPE_CHECKING:
     from airflow_provider_telzino.sandbox.records import Record
@@ -31,6 +32,7 @@ class Telzino:
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Telzino:
+        share_api_of_dag_tests()
         self._running.enter_context(self.clock)  # first: the sandbox's own loop is to keep real time
         self._running.enter_context(self.sandbox)
         return self
