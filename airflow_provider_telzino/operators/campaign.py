@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +12,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_telzino.api.arguments import (
-    check_literals,
     checked_agent_id,
-    checked_callback_url,
-    checked_metadata,
-    checked_optional_agent_id,
     naming_the_connection,
     naming_the_task,
 )
@@ -31,6 +26,11 @@ from airflow_provider_telzino.exceptions import (
 )
 from airflow_provider_telzino.placing.call_context import compiled_context, context_renderer
 from airflow_provider_telzino.placing.campaign import Campaign, CampaignRules, Waiting
+from airflow_provider_telzino.placing.campaign_arguments import (
+    check_campaign_arguments,
+    checked_max_active,
+    refuse_multiple_outputs,
+)
 from airflow_provider_telzino.placing.campaign_memory import CampaignMemory
 from airflow_provider_telzino.placing.campaign_plan import check_approval, fingerprint_of, make_plan
 from airflow_provider_telzino.placing.campaign_results import CampaignResults, RecordFetch, collect_results
@@ -38,16 +38,13 @@ from airflow_provider_telzino.placing.contact_source import ContactSource, Takes
 from airflow_provider_telzino.placing.contacts import (
     Contact,
     Reject,
-    check_literal_contacts,
     contacts_error,
     read_contacts,
 )
-from airflow_provider_telzino.placing.dialling import check_dialling_arguments
 from airflow_provider_telzino.placing.task_run import read_task_run
 from airflow_provider_telzino.rules.attempts import DEFAULT_MAX_ATTEMPTS, DEFAULT_REDIAL_DELAY, RedialRules
 from airflow_provider_telzino.rules.batch import BatchEvent, counts_text
-from airflow_provider_telzino.rules.calling_hours import checked_zone
-from airflow_provider_telzino.rules.campaign import MAX_ACTIVE_CALLS, contact_run
+from airflow_provider_telzino.rules.campaign import contact_run
 from airflow_provider_telzino.rules.campaign_results import checked_outcomes
 from airflow_provider_telzino.rules.identity import with_identity
 from airflow_provider_telzino.rules.permission import DEFAULT_DIAL_TIMEOUT, DialLimits, MayCall
@@ -197,7 +194,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             self.is_dry_run = flag("dry_run", dry_run)
             self.deferrable = flag("deferrable", deferrable)
             self.soft_fail = flag("soft_fail", soft_fail)
-            _refuse_multiple_outputs(self.multiple_outputs, dry_run=self.is_dry_run)
+            refuse_multiple_outputs(self.multiple_outputs, dry_run=self.is_dry_run)
             if call_context is not None:
                 compiled_context(call_context, self)
         self._is_killed = False
@@ -223,22 +220,7 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
     @classmethod
     def check_arguments(cls, given: Mapping[str, Any]) -> None:
         """Check those of a task's arguments that are literals."""
-        check_literal_contacts(given.get("contacts"))
-        check_literals(
-            {name: value for name, value in given.items() if value is not None},
-            metadata=checked_metadata,
-            callback_url=checked_callback_url,
-            timezone=checked_zone,
-            agent_id=checked_optional_agent_id,
-            max_active_calls=checked_max_active,
-            timeout=functools.partial(seconds, "timeout"),
-            poll_interval=functools.partial(seconds, "poll_interval"),
-            **{name: functools.partial(flag, name) for name in ("dry_run", "deferrable", "soft_fail")},
-        )
-        _refuse_multiple_outputs(given.get("multiple_outputs"), dry_run=given.get("dry_run", False))
-        checked_outcomes(given.get("fail_on", ()))
-        OutcomePolicy.checked((), (), given.get("record_fields"))
-        check_dialling_arguments(given)
+        check_campaign_arguments(given)
 
     def execute(self, context: Context) -> Any:
         """Begin the campaign, or continue one of an earlier try.
@@ -292,9 +274,8 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
                 except TelzinoArgumentError as error:
                     if is_first_run or self.is_dry_run:
                         raise
-                    raise TelzinoError(
-                        f"{error.args[0]} Calls may be live: a retry reads the contacts again."
-                    ) from error
+                    again = "Calls may be live: a retry reads the contacts again."
+                    raise TelzinoError(f"{error.args[0]} {again}") from error
                 if self.is_dry_run:
                     return self._plan(contacts, rejects, agent_id)
                 problem = self._why_not(contacts, rejects, agent_id)
@@ -473,23 +454,6 @@ class TelzinoCampaignOperator(TakesContacts, OutcomeTask, ParseChecks, BaseOpera
             limits=self.rules.limits,
             mark=mark,
         )
-
-
-def _refuse_multiple_outputs(multiple_outputs: object, *, dry_run: bool) -> None:
-    """Refuse what Airflow would refuse only when all calls are made: their outcomes are a list."""
-    if multiple_outputs and not dry_run:
-        raise TelzinoArgumentError(
-            "`multiple_outputs` doesn't apply to a campaign, which pushes a list of outcomes. Leave it out."
-        )
-
-
-def checked_max_active(value: object) -> int:
-    """Check how many calls of a campaign may be live."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_ACTIVE_CALLS:
-        raise TelzinoArgumentError(
-            f"`max_active_calls` should be a whole number from 1 to {MAX_ACTIVE_CALLS:,}."
-        )
-    return value
 
 
 def _now() -> datetime:
