@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_telzino.sandbox import ACCESS_TOKEN, DEFAULT_AGENT_ID, Sandbox
 from airflow_provider_telzino.testing.clock import MovableClock
-from airflow_provider_telzino.version_compat import share_api_of_dag_tests
 
 if TYPE_CHECKING:
     from airflow_provider_telzino.sandbox.records import Record
@@ -32,6 +31,9 @@ class Telzino:
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Telzino:
+        # Imported here: importing Airflow reads its settings, and a program may have to set some first.
+        from airflow_provider_telzino.version_compat import share_api_of_dag_tests
+
         share_api_of_dag_tests()
         self._running.enter_context(self.clock)  # first: the sandbox's own loop is to keep real time
         self._running.enter_context(self.sandbox)
