@@ -25,7 +25,7 @@ from tests.support.placing_runs import has_task_state
 from tests.support.rounds import ROUNDS
 
 SEED = int(os.environ.get("TELZINO_CRASH_SEED", "6"))
-TASKS = 120 * ROUNDS
+TASKS = 80 * ROUNDS
 LANES = 24
 TIMEOUT = 400.0 * ROUNDS  # seconds
 
