@@ -34,8 +34,7 @@ test: $(READY) ## Run the tests, with coverage of the package
 	@$(PYTEST) -n 4 -m "not integration and not nightly" --cov --cov-report=term $(PYTEST_ARGS)
 
 integration: $(READY) ## Run what takes minutes: crashes, PostgreSQL, Celery (see make system-packages)
-	@# Not those with most tests first: the longest have few, and would run alone at the end.
-	@$(PYTEST) -n 3 --no-loadscope-reorder -m "integration and not nightly" $(PYTEST_ARGS)
+	@$(PYTEST) -n 3 -m "integration and not nightly" $(PYTEST_ARGS)
 
 nightly: $(READY) ## Run all tests with a random seed and in more rounds (hours; SEED=... repeats one)
 	@seed=$(or $(SEED),$$($(BIN)/python -c 'import random; print(random.randrange(1, 1_000_000))')); \
