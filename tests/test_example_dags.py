@@ -314,6 +314,13 @@ def contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contac
         yield Contacts(database)
 
 
+def script_calls(telzino: Telzino) -> None:
+    """Announce the calls to three contacts: one answers, one is busy at first, and one can't be reached."""
+    telzino.script(ANSWERS, ["completed"])
+    telzino.script(BUSY_ONCE, ["busy", "completed"])
+    telzino.script(NO_SUCH_NUMBER, ["no_such_number"])
+
+
 NIGHTLY = "example_telzino_nightly_calls"
 INVALID_NUMBER = "0815 4711"
 
@@ -328,12 +335,7 @@ def nightly(examples: Examples, contacts: Contacts, telzino: Telzino) -> Callabl
         [(identity, number, CALL_CONTEXT) for identity, number in enumerate(numbers, 1)],
     )
     examples.secrets.append(INVALID_NUMBER)
-    for number, outcomes in {
-        ANSWERS: ["completed"],
-        BUSY_ONCE: ["busy", "completed"],
-        NO_SUCH_NUMBER: ["no_such_number"],
-    }.items():
-        telzino.script(number, outcomes)
+    script_calls(telzino)
     return lambda: examples.run(NIGHTLY)
 
 
@@ -412,12 +414,7 @@ def campaign(
     contacts.create(CAMPAIGN)
     contacts.insert("id, list, to_number, name, dag_run", CALLED)
     examples.secrets += [name for _, _, _, name, _ in CALLED if name]
-    for number, outcomes in {
-        ANSWERS: ["completed"],
-        BUSY_ONCE: ["busy", "completed"],
-        NO_SUCH_NUMBER: ["no_such_number"],
-    }.items():
-        telzino.script(number, outcomes)
+    script_calls(telzino)
     monkeypatch.setenv("AIRFLOW_VAR_TELZINO_REPORTS", f"file://{tmp_path}/reports")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)  # where DAGs are parsed it isn't installed
