@@ -23,7 +23,7 @@ from tests.support.browser import confined_page, running_chromium, take_screensh
 from tests.support.integration.running_airflow import running_airflow
 from tests.support.programs import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end"), needs("chromium")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("end to end"), needs("chromium")]
 
 CONN_ID = "telzino_from_form"
 CALL_CONTEXT = "You are calling Wilhelmina about her appointment."
